@@ -1,0 +1,1 @@
+"""Gatekey: put a private website behind client certificates."""

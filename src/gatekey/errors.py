@@ -1,0 +1,83 @@
+"""One family of errors. Every refusal carries a code, a sentence, a hint and its facts as fields.
+
+    GatekeyError
+     +- Refused        the rules say no (exit 1)
+     +- Malformed      outside bytes or words that cannot be read (exit 1)
+     +- NotFound       nothing answers to that name (exit 1)
+     +- Conflict       it exists already, or two things answer to one name (exit 1)
+     +- Misconfigured  the home, its configuration or its permissions are wrong (exit 3)
+     +- Unavailable    try again later: locked, full, unreachable (exit 4)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+
+class Reason(NamedTuple):
+    """One reason for a refusal: `code` for programs, `message` and `hint` for people, `facts` for both."""
+
+    code: str
+    message: str
+    hint: str = ""
+    facts: dict[str, Any] = {}  # noqa: RUF012  a NamedTuple default is never mutated
+
+
+class GatekeyError(Exception):
+    """Base of everything that Gatekey refuses in words. Never raised itself.
+
+    `code` is one of `CODES`; `message` says what was found and what is allowed; `hint` says what to do next.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, message: str, *, hint: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+
+class Refused(GatekeyError):
+    """The rules say no. `reasons` holds every reason at once, not only the first."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "", reasons: tuple[Reason, ...] = (), **facts: Any) -> None:
+        super().__init__(code, message, hint=hint, **facts)
+        self.reasons = reasons or (Reason(code, message, hint, facts),)
+
+    @classmethod
+    def because(cls, reasons: tuple[Reason, ...]) -> Refused:
+        """One refusal out of one or more reasons; its code is that of the first."""
+        first = reasons[0]
+        return cls(first.code, "; ".join(r.message for r in reasons), hint=first.hint, reasons=reasons)
+
+
+class Malformed(GatekeyError):
+    """Outside bytes or words that cannot be read."""
+
+
+class NotFound(GatekeyError):
+    """Nothing answers to that name."""
+
+
+class Conflict(GatekeyError):
+    """It exists already, or several things answer to one name."""
+
+
+class Misconfigured(GatekeyError):
+    """The home, its configuration or its permissions are wrong; a person must mend them."""
+
+    exit_code = 3
+
+
+class Unavailable(GatekeyError):
+    """Not now: locked, full or unreachable. Trying again may help."""
+
+    exit_code = 4
+
+
+#: Every code that may appear in `GatekeyError.code` or `Reason.code`, with its meaning. docs/reference/errors.md lists them all; a test compares.
+CODES: dict[str, str] = {
+    "bad-der": "the bytes are not strict DER (X.690), or are longer or deeper than the limits allow",
+}

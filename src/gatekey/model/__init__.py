@@ -1,0 +1,1 @@
+"""Values without bytes, SQL, files or a clock: what the other rooms say to each other."""
