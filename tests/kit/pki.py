@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import ipaddress
 import os
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+Usage = tuple[x509.ObjectIdentifier, ...]
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 HOUR = 3600
@@ -115,13 +116,8 @@ class Pki:
         self.now = int(time.time()) if now is None else now
         self.revoked: dict[int, int] = {}
         self.number = 0
-        root_key = new_key()
-        self.root = Ca(self._authority(f"{name} root", root_key.public_key(), f"{name} root", root_key, path_length=None), root_key)
-        if flat:
-            self.issuing = self.root
-        else:
-            key = new_key()
-            self.issuing = Ca(self._authority(name, key.public_key(), f"{name} root", root_key, path_length=0, issuer_key=self.root.certificate), key)
+        self.root = self._authority(f"{name} root", new_key(), None, None)
+        self.issuing = self.root if flat else self._authority(name, new_key(), self.root, 0)
 
     @property
     def flat(self) -> bool:
@@ -136,15 +132,15 @@ class Pki:
     def authorities(self) -> tuple[Ca, ...]:
         return (self.root,) if self.flat else (self.root, self.issuing)
 
-    def client(self, login: str, *, expired: bool = False, not_yet: bool = False, days: int = 30, usage: tuple[x509.ObjectIdentifier, ...] = (CLIENT,), key: Key | None = None) -> Leaf:
+    def client(self, login: str, *, expired: bool = False, not_yet: bool = False, days: int = 30, usage: Usage = (CLIENT,), key: Key | None = None) -> Leaf:
         """A person's certificate: CN and e-mail from `login`, EKU clientAuth unless `usage` says otherwise."""
         san = x509.SubjectAlternativeName([x509.RFC822Name(login if "@" in login else f"{login}@example.com")])
-        return self._leaf(login, san, usage, expired=expired, not_yet=not_yet, days=days, key=key)
+        return self._leaf(login, san, usage, self._span(days, expired=expired, not_yet=not_yet), key)
 
-    def server(self, *hosts: str, expired: bool = False, days: int = 30, usage: tuple[x509.ObjectIdentifier, ...] = (SERVER,), key: Key | None = None) -> Leaf:
+    def server(self, *hosts: str, expired: bool = False, days: int = 30, usage: Usage = (SERVER,), key: Key | None = None) -> Leaf:
         """A web server's certificate with `hosts` (names or IP literals) as SAN; without any: localhost, 127.0.0.1 and ::1."""
         names = hosts or ("localhost", "127.0.0.1", "::1")
-        return self._leaf(names[0], x509.SubjectAlternativeName([_general_name(h) for h in names]), usage, expired=expired, not_yet=False, days=days, key=key)
+        return self._leaf(names[0], x509.SubjectAlternativeName([_general_name(h) for h in names]), usage, self._span(days, expired=expired), key)
 
     def authority_as_leaf(self) -> Leaf:
         """The issuing CA's own certificate and key, to be tried as a client."""
@@ -166,7 +162,7 @@ class Pki:
             return make_pki("somebody else").crl(authority)
         ca = self.root if authority == "root" else self.issuing
         lists = self.flat or authority == "issuing"
-        last, following = {"expired": (self.now - 20 * DAY, self.now - DAY), "not-yet": (self.now + DAY, self.now + 20 * DAY)}.get(state, (self.now - HOUR, self.now + 30 * DAY))
+        last, following = self._span(30, expired=state == "expired", not_yet=state == "not-yet")
         self.number += 1
         key_id = ca.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         builder = (
@@ -187,47 +183,44 @@ class Pki:
         """`all.crl.pem`: the CRLs of every CA of the chain, each in the given state."""
         return self.crl("issuing", issuing) if self.flat else self.crl("root", root) + self.crl("issuing", issuing)
 
-    def _authority(self, subject: str, public: object, issuer: str, signer: Key, *, path_length: int | None, issuer_key: x509.Certificate | None = None) -> x509.Certificate:
-        usage = x509.KeyUsage(*(i in (5, 6) for i in range(9)))  # keyCertSign, cRLSign
-        return (
-            self._builder(subject, issuer, public, self.now - 400 * DAY, self.now + 4000 * DAY, issuer_key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-            .add_extension(usage, critical=True)
-            .sign(signer, hashes.SHA256())
-        )
-
-    def _leaf(self, name: str, san: x509.SubjectAlternativeName, usage: tuple[x509.ObjectIdentifier, ...], *, expired: bool, not_yet: bool, days: int, key: Key | None) -> Leaf:
-        key = key or new_key()
-        start, end = self.now - HOUR, self.now + days * DAY
+    def _span(self, days: int, *, expired: bool = False, not_yet: bool = False) -> tuple[int, int]:
         if expired:
-            start, end = self.now - 30 * DAY, self.now - DAY
-        if not_yet:
-            start, end = self.now + DAY, self.now + 30 * DAY
-        issuer = self.issuing.certificate
+            return self.now - 30 * DAY, self.now - DAY
+        return (self.now + DAY, self.now + 30 * DAY) if not_yet else (self.now - HOUR, self.now + days * DAY)
+
+    def _authority(self, subject: str, key: Key, issuer: Ca | None, path_length: int | None) -> Ca:
+        signer = issuer.key if issuer else key
+        usage = x509.KeyUsage(*(i in (5, 6) for i in range(9)))  # keyCertSign, cRLSign
+        builder = self._builder(subject, key, issuer, (self.now - 400 * DAY, self.now + 4000 * DAY))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True).add_extension(usage, critical=True)
+        return Ca(builder.sign(signer, hashes.SHA256()), key)
+
+    def _leaf(self, name: str, san: x509.SubjectAlternativeName, usage: Usage, span: tuple[int, int], key: Key | None) -> Leaf:
+        key = key or new_key()
         builder = (
-            self._builder(name, issuer.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value, key.public_key(), start, end, issuer)
+            self._builder(name, key, self.issuing, span)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(*(i == 0 for i in range(9))), critical=True)  # digitalSignature
             .add_extension(san, critical=False)
         )
         if usage:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(usage)), critical=False)
-        return Leaf(name, builder.sign(self.issuing.key, hashes.SHA256()), key, () if self.flat else (issuer,))
+        return Leaf(name, builder.sign(self.issuing.key, hashes.SHA256()), key, () if self.flat else (self.issuing.certificate,))
 
-    def _builder(self, subject: str, issuer: str | bytes, public: object, start: int, end: int, issuer_certificate: x509.Certificate | None) -> x509.CertificateBuilder:
+    def _builder(self, subject: str, key: Key, issuer: Ca | None, span: tuple[int, int]) -> x509.CertificateBuilder:
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(subject))
-            .issuer_name(_name(str(issuer)))
-            .public_key(public)  # type: ignore[arg-type]  # any of the three kinds of `Key`
+            .issuer_name(issuer.certificate.subject if issuer else _name(subject))
+            .public_key(key.public_key())
             .serial_number(int.from_bytes(bytes((1 + os.urandom(1)[0] % 0x7F,)) + os.urandom(15), "big"))
-            .not_valid_before(_utc(start))
-            .not_valid_after(_utc(end))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)  # type: ignore[arg-type]
+            .not_valid_before(_utc(span[0]))
+            .not_valid_after(_utc(span[1]))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
-        if issuer_certificate is None:
+        if issuer is None:
             return builder
-        key_id = issuer_certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        key_id = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False)
 
 
@@ -281,5 +274,5 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _utc(at: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC)
+def _utc(at: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, dt.UTC)
