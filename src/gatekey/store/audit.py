@@ -1,0 +1,69 @@
+"""The audit log: events chained by SHA-256, each written in the transaction of the change that it tells of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .database import Transaction
+
+#: What the first event is chained to.
+ORIGIN = "0" * 64
+
+
+class Event(NamedTuple):
+    """Who did what to what. `facts` must be plain JSON values and never holds a secret."""
+
+    actor: str
+    action: str
+    subject: str
+    facts: dict[str, Any] = {}  # noqa: RUF012
+
+
+class Logged(NamedTuple):
+    """An event as it stands in the log. `at` in POSIX seconds."""
+
+    number: int
+    at: int
+    actor: str
+    action: str
+    subject: str
+    facts: dict[str, Any]
+    hash: str
+
+
+def _chain(previous: str, number: int, at: int, event: Event, facts: str) -> str:
+    line = json.dumps([previous, number, at, event.actor, event.action, event.subject, facts], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(line.encode()).hexdigest()
+
+
+def append(tx: Transaction, at: int, *events: Event) -> None:
+    """Adds events to the end of the chain. Must run inside the transaction of the change itself."""
+    last = tx.one("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
+    number, previous = (int(last[0]), str(last[1])) if last else (0, ORIGIN)
+    for event in events:
+        number += 1
+        facts = json.dumps(event.facts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+        previous = _chain(previous, number, at, event, facts)
+        row = {"number": number, "at": at, "actor": event.actor, "action": event.action, "subject": event.subject, "facts": facts, "hash": previous}
+        tx.insert("audit", row)
+
+
+def read(tx: Transaction, first: int = 1) -> Iterator[Logged]:
+    """The log from event `first` on, in order."""
+    for number, at, actor, action, subject, facts, chained in tx.each("SELECT number, at, actor, action, subject, facts, hash FROM audit WHERE number >= :first ORDER BY number", first=first):
+        yield Logged(number, at, actor, action, subject, json.loads(facts), chained)
+
+
+def broken(tx: Transaction) -> str | None:
+    """The first place at which the chain does not hold, in words, or None when all of it does."""
+    previous, expected = ORIGIN, 1
+    for number, at, actor, action, subject, facts, chained in tx.each("SELECT number, at, actor, action, subject, facts, hash FROM audit ORDER BY number"):
+        if number != expected:
+            return f"audit event {expected} is missing"
+        if _chain(previous, number, at, Event(actor, action, subject), facts) != chained:
+            return f"audit event {number} or one before it was changed"
+        previous, expected = chained, number + 1
+    return None

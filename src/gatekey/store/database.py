@@ -1,0 +1,119 @@
+"""A connection per thread, and transactions with a name. Which engine it is, only `dialect.py` knows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .dialect import SQLite
+
+Row = tuple[Any, ...]
+
+
+class Transaction:
+    """What a query needs: one open transaction (or, for reading, one connection)."""
+
+    __slots__ = ("_connection", "_dialect")
+
+    def __init__(self, dialect: SQLite, connection: Any) -> None:
+        self._dialect = dialect
+        self._connection = connection
+
+    def run(self, sql: str, **values: Any) -> int:
+        """Executes; answers with the number of rows that were changed."""
+        return int(self._dialect.execute(self._connection, sql, values).rowcount)
+
+    def one(self, sql: str, **values: Any) -> Row | None:
+        row = self._dialect.execute(self._connection, sql, values).fetchone()
+        return None if row is None else tuple(row)
+
+    def all(self, sql: str, **values: Any) -> list[Row]:
+        return list(self._dialect.execute(self._connection, sql, values).fetchall())
+
+    def each(self, sql: str, **values: Any) -> Iterator[Row]:
+        """Rows one by one, for results that may be large."""
+        yield from self._dialect.execute(self._connection, sql, values)
+
+    def insert(self, table: str, row: dict[str, Any]) -> None:
+        """One row. Table and columns are names from our own source, never words from outside."""
+        columns = ", ".join(row)
+        marks = ", ".join(f":{column}" for column in row)
+        self._dialect.execute(self._connection, f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608
+
+
+class Database:
+    """The door to the ledger's file or server."""
+
+    def __init__(self, dialect: SQLite) -> None:
+        self.dialect = dialect
+        self._local = threading.local()
+        self._open: list[Any] = []
+        self._lock = threading.Lock()
+
+    def _connection(self) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self.dialect.connect()
+            self._local.connection = connection
+            with self._lock:
+                self._open.append(connection)
+        return connection
+
+    def create(self) -> None:
+        """An empty ledger. Raises Misconfigured when the place cannot be written."""
+        self.dialect.create()
+        try:
+            self.dialect.prepare(self._connection())
+        except self.dialect.errors as error:
+            raise self.dialect.explain(error) from error
+
+    @contextmanager
+    def transaction(self, name: str) -> Iterator[Transaction]:
+        """All or nothing. `name` says which write this is: the fault tests list every one of them.
+
+        Raises Unavailable (locked, full) or Misconfigured (read-only, damaged); then nothing was changed.
+        """
+        dialect = self.dialect
+        try:
+            connection = self._connection()
+            dialect.begin(connection)
+        except dialect.errors as error:
+            raise dialect.explain(error) from error
+        try:
+            yield Transaction(dialect, connection)
+            self._commit(connection, name)
+        except dialect.errors as error:
+            dialect.rollback(connection)
+            raise dialect.explain(error) from error
+        except BaseException:
+            dialect.rollback(connection)
+            raise
+
+    def _commit(self, connection: Any, name: str) -> None:  # noqa: ARG002  the fault tests override this and go by the name
+        self.dialect.commit(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """For queries that change nothing."""
+        dialect = self.dialect
+        try:
+            yield Transaction(dialect, self._connection())
+        except dialect.errors as error:
+            raise dialect.explain(error) from error
+
+    def problems(self) -> list[str]:
+        """What the engine finds wrong with its own storage; empty when it is whole."""
+        try:
+            return self.dialect.whole(self._connection())
+        except self.dialect.errors as error:
+            return [str(error)]
+
+    def close(self) -> None:
+        """Closes the connections of all threads."""
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+        self._local = threading.local()

@@ -1,0 +1,90 @@
+"""Everything in which SQLite differs from other databases: connecting, types, placeholders, and what its errors mean. Nothing else knows the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from ..errors import GatekeyError, Misconfigured, Unavailable
+
+
+class SQLite:
+    """The ledger in one file: WAL, every commit on disk before it is promised (synchronous=FULL)."""
+
+    name = "sqlite"
+    #: How long a writer waits for another before it says "try again" (seconds).
+    patience = 10.0
+    #: Words in `schema.py` that engines spell differently.
+    types = {"blob": "BLOB", "bigint": "INTEGER"}
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Makes the empty file with its final mode, 0600. SQLite gives its -wal and -shm files the same."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise Misconfigured("home-unwritable", f"{self.path} cannot be made: {error.strerror}", path=str(self.path)) from error
+
+    def connect(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise Misconfigured("no-ledger", f"there is no ledger at {self.path}", hint="gatekey init NAME", path=str(self.path))
+        connection = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Once in the life of a ledger: write-ahead logging, which stays."""
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """A transaction that already holds the write lock, so that what it reads stays true until it commits."""
+        connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+
+    def rollback(self, connection: sqlite3.Connection) -> None:
+        """Silent on purpose: what made us roll back is the error that must be heard."""
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def execute(self, connection: sqlite3.Connection, sql: str, values: dict[str, Any]) -> sqlite3.Cursor:
+        return connection.execute(sql, values)
+
+    def whole(self, connection: sqlite3.Connection) -> list[str]:
+        """What the engine itself finds wrong with the file."""
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(20)")]
+        return [] if found == ["ok"] else found
+
+    errors = (sqlite3.Error,)
+    integrity_errors = (sqlite3.IntegrityError,)
+
+    def explain(self, error: Exception) -> GatekeyError:
+        """What an error of the engine means to a person."""
+        text = str(error)
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
+            return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
+        if name.startswith("SQLITE_FULL") or "disk is full" in text or name == "SQLITE_IOERR_WRITE":
+            return Unavailable("disk-full", f"no room is left on the disk of {self.path}; nothing was changed", hint="make room and try again", path=str(self.path))
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
+            return Misconfigured(
+                "store-readonly",
+                f"the ledger {self.path} or its folder cannot be written",
+                hint="run as the user who owns it, or mend the permissions",
+                path=str(self.path),
+            )
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            return Misconfigured(
+                "store-damaged", f"the ledger {self.path} is damaged: {text}", hint="stop, keep a copy of the file, and restore the last backup", path=str(self.path)
+            )
+        if name.startswith("SQLITE_IOERR"):
+            return Unavailable("store-io", f"the disk of the ledger {self.path} reports an error: {text}", hint="check the disk and try again", path=str(self.path))
+        return Misconfigured("store-error", f"the ledger {self.path} answers: {text}", hint="gatekey store check", path=str(self.path))

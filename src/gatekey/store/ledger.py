@@ -1,0 +1,326 @@
+"""The only writer of certificates, CRLs and revocations. Recorded and Released are made here and nowhere else.
+
+Each method says what a crash in its middle means. Each write is one named transaction, with its audit event inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import Conflict, NotFound, Refused, Unavailable
+from ..lifecycle import Draft, Recorded, Released, Signed
+from ..model.holder import Holder
+from ..model.record import AuthorityRecord
+from ..model.request import CertificateId
+from . import audit, people
+from .audit import Event
+from .database import Database, Transaction
+
+#: How long a draft may stay unsigned before anybody may abandon it (seconds).
+LEASE = 120
+#: How long the answer to an idempotency key is kept (seconds).
+IDEMPOTENCY = 7 * 86400
+#: Released CRLs of an issuer that are kept besides the newest.
+OLD_CRLS = 2
+
+Entry = Callable[[str, int, str | None], bytes]
+HOLD = "certificate-hold"
+
+# A certificate that can still open a door, now or after `unhold`.
+_ALIVE = "state <> 'abandoned' AND (revoked_at IS NULL OR revoked_reason = 'certificate-hold') AND not_after >= :now"
+
+
+class Taken(NamedTuple):
+    """A certificate that was just revoked or held."""
+
+    id: CertificateId
+    holder: str
+    device: str
+    common_name: str
+
+
+class Ledger:
+    """Certificates, CRLs and revocations. `assemble(tbs, signature)` puts the DER together (x509 does it; the store does not speak ASN.1)."""
+
+    def __init__(self, db: Database, assemble: Callable[[bytes, bytes], bytes]) -> None:
+        self.db = db
+        self._assemble = assemble
+
+    def record(self, draft: Draft, holder: Holder, *, owner: str, now: int, alone: bool = False, founds: AuthorityRecord | None = None) -> Recorded:
+        """Makes a certificate's draft durable, with its holder if he is new. `alone`: refuse a second live certificate for the same holder and device.
+
+        A crash before the commit: nothing happened. After it: a record without a signature, which `abandon` closes once its lease is over.
+        Raises Conflict, Refused (the holder left or the key was compromised since policy looked), or what the database says.
+        """
+        return self.record_many([(draft, holder)], owner=owner, now=now, alone=alone, founds=founds)[0]
+
+    def record_many(
+        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool = False, founds: AuthorityRecord | None = None
+    ) -> list[Recorded]:
+        """`record` for several drafts in one commit: all or none."""
+        with self.db.transaction("record certificates") as tx:
+            if founds:
+                tx.insert("authority", {**founds._asdict(), "position": _count(tx, "authority")})
+            for draft, holder in drafts:
+                self._record(tx, draft, holder, owner, now, alone)
+        return [Recorded(draft, owner) for draft, _ in drafts]
+
+    def _record(self, tx: Transaction, draft: Draft, holder: Holder, owner: str, now: int, alone: bool) -> None:
+        row = draft.row
+        people.ensure(tx, holder, str(row["requester"]), now)
+        if row["device"]:
+            people.ensure_device(tx, holder.login, str(row["device"]), now)
+        if tx.one("SELECT 1 FROM compromised_key WHERE spki_sha256 = :key", key=row["spki_sha256"]):
+            raise Refused("key-compromised", "this key was reported as compromised while the request was under way", hint="make a new key")
+        if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial", issuer=draft.issuer, serial=draft.number):
+            raise Conflict("serial-used", f"serial {draft.number} exists already; it is never used twice", hint="try again")
+        if alone:
+            other = tx.one(
+                f"SELECT serial FROM certificate WHERE holder = :holder AND device = :device AND lineage <> :lineage AND {_ALIVE}"  # noqa: S608
+                " AND (state = 'released' OR lease_until >= :now)",
+                holder=holder.login, device=row["device"], lineage=row["lineage"], now=now,
+            )  # fmt: skip
+            if other:
+                raise Refused("certificate-exists", f"{holder.login} got a certificate for this device a moment ago", hint=f"gatekey renew {other[0]}")
+        if row["idempotency"]:
+            tx.run(
+                "UPDATE certificate SET idempotency = NULL WHERE requester = :requester AND idempotency = :key AND recorded_at < :old",
+                requester=row["requester"], key=row["idempotency"], old=now - IDEMPOTENCY,
+            )  # fmt: skip
+            if tx.one(
+                "SELECT 1 FROM certificate WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned'",
+                requester=row["requester"], key=row["idempotency"],
+            ):  # fmt: skip
+                raise Conflict("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+        more = {"issuer": draft.issuer, "serial": draft.number, "state": "recorded", "tbs": draft.tbs, "owner": owner}
+        tx.insert("certificate", {**row, **more, "lease_until": now + LEASE, "recorded_at": now})
+        facts = {"profile": row["profile"], "holder": holder.login, "device": row["device"], "door": row["door"], "key": row["spki_sha256"]}
+        tx_facts = {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()}
+        audit.append(tx, now, Event(str(row["requester"]), "certificate.record", f"{draft.issuer}/{draft.number}", tx_facts))
+
+    def release(self, signed: Signed, *, now: int) -> Released:
+        """The signature becomes durable, and only now are there bytes to hand out.
+
+        A crash before the commit: the record stays unsigned and is abandoned later; the signature was never shown to anybody. After it: the certificate
+        is known, and asking again with the same idempotency key gives it. Raises Refused("release-lost") when the record is no longer ours.
+        """
+        return self.release_many([signed], now=now)[0]
+
+    def release_many(self, batch: Sequence[Signed], *, now: int) -> list[Released]:
+        """`release` for several in one commit: all or none."""
+        done = [self._released(signed) for signed in batch]
+        with self.db.transaction("release certificates") as tx:
+            for signed, released in zip(batch, done, strict=True):
+                changed = tx.run(
+                    "UPDATE certificate SET state = 'released', signature = :signature, fingerprint = :fingerprint, released_at = :now"
+                    " WHERE issuer = :issuer AND serial = :serial AND state = 'recorded' AND owner = :owner",
+                    signature=signed.signature, fingerprint=fingerprint(released.der), now=now,
+                    issuer=released.issuer, serial=released.number, owner=signed.recorded.owner,
+                )  # fmt: skip
+                if changed != 1:
+                    raise Refused("release-lost", f"serial {released.number} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again")
+                requester = str(signed.recorded.draft.row["requester"])
+                event = Event(requester, "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": fingerprint(released.der)})
+                audit.append(tx, now, event)
+        return done
+
+    def _released(self, signed: Signed) -> Released:
+        draft = signed.recorded.draft
+        return Released(draft.kind, draft.issuer, draft.number, self._assemble(draft.tbs, signed.signature))
+
+    def earlier(self, requester: str, key: str, request_sha256: str, now: int) -> Released | None:
+        """The answer that this requester got to this idempotency key within the last 7 days, or None.
+
+        Raises Conflict when it belonged to another request, Unavailable while it is still being answered.
+        """
+        with self.db.read() as tx:
+            row = tx.one(
+                "SELECT issuer, serial, state, tbs, signature, request_sha256, lease_until FROM certificate"
+                " WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned' AND recorded_at >= :old",
+                requester=requester, key=key, old=now - IDEMPOTENCY,
+            )  # fmt: skip
+        if row is None:
+            return None
+        issuer, serial, state, tbs, signature, digest, lease_until = row
+        if digest != request_sha256:
+            raise Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
+        if state == "released":
+            return Released("certificate", issuer, serial, self._assemble(tbs, signature))
+        if lease_until >= now:
+            raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+        return None
+
+    def abandon(self, *, now: int, entry: Entry, actor: str) -> list[CertificateId]:
+        """Closes every draft whose lease is over: it will never be signed, its serial stands in the CRL without a reason, its idempotency key is free.
+
+        Safe beside live issuances: a release and this update exclude each other. A crash here means that the next start does it again.
+        """
+        with self.db.read() as tx:
+            stale = tx.one("SELECT 1 FROM certificate WHERE state = 'recorded' AND lease_until < :now", now=now)
+            stale_crl = tx.one("SELECT 1 FROM crl WHERE state = 'recorded' AND lease_until < :now", now=now)
+        if not stale and not stale_crl:
+            return []
+        with self.db.transaction("abandon drafts") as tx:
+            tx.run("UPDATE crl SET state = 'abandoned' WHERE state = 'recorded' AND lease_until < :now", now=now)
+            rows = tx.all("SELECT issuer, serial, revoked_at FROM certificate WHERE state = 'recorded' AND lease_until < :now ORDER BY recorded_at, serial", now=now)
+            for issuer, serial, revoked_at in rows:
+                tx.run("UPDATE certificate SET state = 'abandoned', idempotency = NULL WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
+                if revoked_at is None:
+                    self._enter(tx, issuer, serial, "abandon", "unspecified", now, actor, entry)
+                audit.append(tx, now, Event(actor, "certificate.abandon", f"{issuer}/{serial}"))
+        return [CertificateId(issuer, serial) for issuer, serial, _ in rows]
+
+    def _enter(self, tx: Transaction, issuer: str, serial: str, move: str, reason: str, at: int, actor: str, entry: Entry) -> None:
+        number = _next_revocation(tx)
+        tx.run(
+            "UPDATE certificate SET revoked_at = :at, revoked_reason = :reason, revocation = :number, entry = :entry WHERE issuer = :issuer AND serial = :serial",
+            at=at, reason=reason, number=number, entry=entry(serial, at, reason), issuer=issuer, serial=serial,
+        )  # fmt: skip
+        row = {"number": number, "issuer": issuer, "serial": serial, "move": move, "reason": reason, "at": at, "actor": actor}
+        tx.insert("revocation_log", row)
+
+    def revoke(self, which: CertificateId, reason: str, *, at: int, actor: str, entry: Entry) -> list[Taken]:
+        """Takes one certificate away (or holds it); for key-compromise every live certificate with the same key, under every issuer, and bars the key.
+
+        One transaction: after a crash either all of it is in force or none of it. CRLs follow from the revocation number.
+        Raises NotFound, or Conflict when it is revoked already.
+        """
+        with self.db.transaction("revoke") as tx:
+            row = _certificate(tx, which)
+            state, revoked_at, was, key = row
+            if state == "abandoned" or (revoked_at is not None and (was == reason or (was != HOLD and reason != "key-compromise"))):
+                word = "held" if was == HOLD else "revoked"
+                raise Conflict("already-revoked", f"{which.serial} is {word} already ({was or 'abandoned'})", serial=which.serial)
+            rows = [which]
+            if reason == "key-compromise":
+                self._bar_key(tx, key, at, actor)
+                rows += [CertificateId(*found) for found in _same_key(tx, key, at, which)]
+            return self._take(tx, rows, reason, at, actor, entry)
+
+    def _bar_key(self, tx: Transaction, key: str, at: int, actor: str) -> None:
+        if not tx.one("SELECT 1 FROM compromised_key WHERE spki_sha256 = :key", key=key):
+            tx.insert("compromised_key", {"spki_sha256": key, "at": at, "actor": actor})
+            audit.append(tx, at, Event(actor, "key.compromised", key))
+
+    def _take(self, tx: Transaction, which: Sequence[CertificateId], reason: str, at: int, actor: str, entry: Entry) -> list[Taken]:
+        taken = []
+        move = "hold" if reason == HOLD else "revoke"
+        for issuer, serial in which:
+            self._enter(tx, issuer, serial, move, reason, at, actor, entry)
+            row = tx.one("SELECT holder, device, common_name FROM certificate WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
+            assert row is not None  # noqa: S101  we have just written it
+            audit.append(tx, at, Event(actor, f"certificate.{move}", f"{issuer}/{serial}", {"reason": reason, "holder": row[0]}))
+            taken.append(Taken(CertificateId(issuer, serial), *row))
+        return taken
+
+    def unhold(self, which: CertificateId, *, at: int, actor: str) -> None:
+        """Gives a held certificate back. Raises NotFound, or Conflict when it is not held."""
+        with self.db.transaction("unhold") as tx:
+            _, revoked_at, was, _ = _certificate(tx, which)
+            if revoked_at is None or was != HOLD:
+                raise Conflict("not-held", f"{which.serial} is not held; it is {'revoked for good' if revoked_at is not None else 'in force'}", serial=which.serial)
+            number = _next_revocation(tx)
+            tx.run(
+                "UPDATE certificate SET revoked_at = NULL, revoked_reason = NULL, revocation = NULL, entry = NULL WHERE issuer = :issuer AND serial = :serial",
+                issuer=which.issuer, serial=which.serial,
+            )  # fmt: skip
+            row = {"number": number, "issuer": which.issuer, "serial": which.serial, "move": "unhold", "reason": "", "at": at, "actor": actor}
+            tx.insert("revocation_log", row)
+            audit.append(tx, at, Event(actor, "certificate.unhold", f"{which.issuer}/{which.serial}"))
+
+    def leave(self, login: str, *, at: int, actor: str, entry: Entry) -> list[Taken]:
+        """Marks a person as gone and takes every live certificate, in one transaction, so that nothing she has survives it."""
+        with self.db.transaction("leave") as tx:
+            people.mark_left(tx, login, at, actor)
+            rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {_ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608
+            return self._take(tx, [CertificateId(*row) for row in rows], "affiliation-changed", at, actor, entry)
+
+    def bar_key(self, spki_sha256: str, *, at: int, actor: str) -> None:
+        """A key that was reported as compromised is never certified again, also when no certificate with it is ours."""
+        with self.db.transaction("bar key") as tx:
+            self._bar_key(tx, spki_sha256, at, actor)
+
+    def record_crl(self, draft: Draft, *, owner: str, now: int, actor: str) -> Recorded:
+        """Makes a CRL's draft durable. Raises Conflict when another process got ahead; read the entries again then.
+
+        The revocation number may only grow with the CRL number: a list that is behind must never look newer than one that is ahead.
+        """
+        row = draft.row
+        with self.db.transaction("record CRL") as tx:
+            ahead = tx.one(
+                "SELECT 1 FROM crl WHERE issuer = :issuer AND state <> 'abandoned' AND (number >= :number OR revocation > :revocation)",
+                issuer=draft.issuer, number=int(draft.number), revocation=row["revocation"],
+            )  # fmt: skip
+            if ahead or tx.one("SELECT 1 FROM crl WHERE issuer = :issuer AND number = :number", issuer=draft.issuer, number=int(draft.number)):
+                raise Conflict("crl-overtaken", f"another process made a CRL of {draft.issuer} at the same moment", hint="try again")
+            more = {"issuer": draft.issuer, "number": int(draft.number), "state": "recorded", "tbs": draft.tbs, "owner": owner, "lease_until": now + LEASE}
+            tx.insert("crl", {**row, **more})
+            audit.append(tx, now, Event(actor, "crl.record", f"{draft.issuer}/{draft.number}", {"entries": row["entries"], "revocation": row["revocation"]}))
+        return Recorded(draft, owner)
+
+    def release_crl(self, signed: Signed, *, now: int) -> Released:
+        """The CRL becomes durable with its signature; long superseded ones go. Raises Refused("release-lost") when it was abandoned meanwhile."""
+        released = self._released(signed)
+        with self.db.transaction("release CRL") as tx:
+            changed = tx.run(
+                "UPDATE crl SET state = 'released', signature = :signature WHERE issuer = :issuer AND number = :number AND state = 'recorded' AND owner = :owner",
+                signature=signed.signature, issuer=released.issuer, number=int(released.number), owner=signed.recorded.owner,
+            )  # fmt: skip
+            if changed != 1:
+                raise Refused("release-lost", f"CRL {released.number} took longer than {LEASE} s and was abandoned", hint="try again")
+            old = int(released.number) - OLD_CRLS
+            tx.run("DELETE FROM crl WHERE issuer = :issuer AND number < :old AND state <> 'recorded'", issuer=released.issuer, old=old)
+        return released
+
+    def der(self, which: CertificateId) -> bytes:
+        """A released certificate's DER. Raises NotFound."""
+        with self.db.read() as tx:
+            row = tx.one("SELECT tbs, signature FROM certificate WHERE issuer = :issuer AND serial = :serial AND state = 'released'", **which._asdict())
+        if row is None:
+            raise NotFound("no-certificate", f"there is no certificate {which.serial} of {which.issuer}")
+        return self._assemble(row[0], row[1])
+
+    def newest_crl(self, issuer: str) -> tuple[dict[str, Any], bytes] | None:
+        """The newest released CRL of an issuer: its row (number, this_update, next_update, revocation, entries) and its DER; None when there is none."""
+        with self.db.read() as tx:
+            row = tx.one(
+                "SELECT number, this_update, next_update, revocation, entries, tbs, signature FROM crl"
+                " WHERE issuer = :issuer AND state = 'released' ORDER BY number DESC LIMIT 1",
+                issuer=issuer,
+            )
+        if row is None:
+            return None
+        names = ("number", "this_update", "next_update", "revocation", "entries")
+        return dict(zip(names, row[:5], strict=True)), self._assemble(row[5], row[6])
+
+
+def fingerprint(der: bytes) -> str:
+    """SHA-256 of the whole certificate, upper-case hex."""
+    return hashlib.sha256(der).hexdigest().upper()
+
+
+def _count(tx: Transaction, table: str) -> int:
+    row = tx.one(f"SELECT count(*) FROM {table}")  # noqa: S608  a name from our own source
+    return int(row[0]) if row else 0
+
+
+def _next_revocation(tx: Transaction) -> int:
+    row = tx.one("SELECT max(number) FROM revocation_log")
+    return int(row[0] or 0) + 1 if row else 1
+
+
+def _certificate(tx: Transaction, which: CertificateId) -> Any:
+    row = tx.one("SELECT state, revoked_at, revoked_reason, spki_sha256 FROM certificate WHERE issuer = :issuer AND serial = :serial", **which._asdict())
+    if row is None:
+        raise NotFound("no-certificate", f"there is no certificate {which.serial} of {which.issuer}")
+    return row
+
+
+def _same_key(tx: Transaction, key: str, now: int, but: CertificateId) -> list[Any]:
+    # Only leaves: a CA's own certificate goes with `authority`, not with a leaf that was given the CA's key by mistake.
+    return tx.all(
+        f"SELECT issuer, serial FROM certificate WHERE spki_sha256 = :key AND {_ALIVE} AND NOT (issuer = :issuer AND serial = :serial) ORDER BY recorded_at",  # noqa: S608
+        key=key, now=now, issuer=but.issuer, serial=but.serial,
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""Questions to the ledger that change nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ..model.holder import Holder
+from ..model.record import AuthorityRecord, CertificateRecord
+from . import audit, people
+from .audit import Logged
+from .database import Database, Row
+
+_COLUMNS = (
+    "c.issuer, c.serial, c.state, c.profile, c.profile_sha256, c.holder, h.kind, c.device, c.common_name, c.alternatives, c.not_before, c.not_after,"
+    " c.spki_sha256, c.key_type, c.fingerprint, c.lineage, c.renews, c.requester, c.door, c.recorded_at, c.released_at, c.revoked_at, c.revoked_reason"
+)
+_FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
+
+
+def _record(row: Row) -> CertificateRecord:
+    values = list(row)
+    values[9] = tuple(json.loads(values[9]))
+    values[14] = values[14] or ""
+    values[16] = values[16] or ""
+    return CertificateRecord(*values)
+
+
+class Reads:
+    """Every read of the ledger, by name."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def certificates(self, where: str = "", **values: object) -> list[CertificateRecord]:
+        """Certificates in the order in which they were recorded. `where` is SQL from our own source over the columns of `c` and `h`."""
+        clause = f" WHERE {where}" if where else ""
+        with self._db.read() as tx:
+            return [_record(row) for row in tx.all(f"{_FROM}{clause} ORDER BY c.recorded_at, c.serial", **values)]
+
+    def by_serial(self, serial: str) -> list[CertificateRecord]:
+        return self.certificates("c.serial = :serial AND c.state <> 'recorded'", serial=serial)
+
+    def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
+        return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
+
+    def by_holder(self, login: str) -> list[CertificateRecord]:
+        return self.certificates("c.holder = :login AND c.state = 'released'", login=login)
+
+    def by_key(self, spki_sha256: str) -> list[CertificateRecord]:
+        return self.certificates("c.spki_sha256 = :key AND c.state <> 'abandoned'", key=spki_sha256)
+
+    def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
+        """Certificates of these issuers that let somebody in at `now`."""
+        found = self.certificates("c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now", now=now)
+        return [record for record in found if record.issuer in issuers and record.kind != "authority"]
+
+    def revoked(self, issuers: tuple[str, ...], now: int) -> list[tuple[str, str]]:
+        """Issuer and serial of everything that must not open a door and has not expired: revoked, held, abandoned."""
+        with self._db.read() as tx:
+            rows = tx.all("SELECT issuer, serial FROM certificate WHERE revoked_at IS NOT NULL AND not_after >= :now ORDER BY issuer, serial", now=now)
+        return [(issuer, serial) for issuer, serial in rows if issuer in issuers]
+
+    def crl_entries(self, issuer: str, since: int) -> list[bytes]:
+        """Encoded CRL entries of everything revoked under `issuer` that was still in its validity at `since` (RFC 5280 3.3: an entry leaves only after a CRL beyond expiry)."""
+        with self._db.read() as tx:
+            return [row[0] for row in tx.each("SELECT entry FROM certificate WHERE issuer = :issuer AND revoked_at IS NOT NULL AND not_after >= :since", issuer=issuer, since=since)]
+
+    def revocation_number(self, issuer: str = "") -> int:
+        """The newest revocation number, of one issuer or of all."""
+        with self._db.read() as tx:
+            if issuer:
+                row = tx.one("SELECT max(number) FROM revocation_log WHERE issuer = :issuer", issuer=issuer)
+            else:
+                row = tx.one("SELECT max(number) FROM revocation_log")
+        return int(row[0] or 0) if row else 0
+
+    def newest_crl_number(self, issuer: str) -> int:
+        with self._db.read() as tx:
+            row = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer", issuer=issuer)
+        return int(row[0] or 0) if row else 0
+
+    def authorities(self) -> list[AuthorityRecord]:
+        """All authorities in the order of their making."""
+        with self._db.read() as tx:
+            return [AuthorityRecord(*row) for row in tx.all("SELECT name, role, side, parent, serial, created_at FROM authority ORDER BY position")]
+
+    def compromised(self, spki_sha256: str) -> bool:
+        with self._db.read() as tx:
+            return tx.one("SELECT 1 FROM compromised_key WHERE spki_sha256 = :key", key=spki_sha256) is not None
+
+    def holder(self, login: str) -> Holder | None:
+        with self._db.read() as tx:
+            return people.find(tx, login)
+
+    def holder_by_email(self, email: str) -> Holder | None:
+        with self._db.read() as tx:
+            return people.find_by_email(tx, email)
+
+    def holders(self, *kinds: str, group: str = "") -> list[Holder]:
+        with self._db.read() as tx:
+            return people.listing(tx, kinds, group=group)
+
+    def events(self, first: int = 1) -> Iterator[Logged]:
+        """The audit log from event `first` on."""
+        with self._db.read() as tx:
+            yield from audit.read(tx, first)
+
+    def signed_pairs(self) -> Iterator[tuple[str, str, bytes, bytes, str, int, int, str, str, bool]]:
+        """For `store check`: issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, whether revoked."""
+        sql = (
+            "SELECT issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, revoked_at IS NOT NULL"
+            " FROM certificate WHERE state = 'released'"
+        )
+        with self._db.read() as tx:
+            yield from tx.each(sql)  # type: ignore[misc]  # rows are typed by the schema
+
+    def chain_problem(self) -> str | None:
+        """Where the audit chain breaks, in words, or None."""
+        with self._db.read() as tx:
+            return audit.broken(tx)
+
+    def engine_problems(self) -> list[str]:
+        """What the database engine finds wrong with its own file."""
+        return self._db.problems()
+
+    def in_flight(self, now: int) -> int:
+        """Drafts whose lease has run out and that nobody has abandoned yet."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT count(*) FROM certificate WHERE state = 'recorded' AND lease_until < :now", now=now)
+        return int(row[0]) if row else 0

@@ -1,0 +1,149 @@
+"""The tables, as ordered steps that only ever grow. Each ledger says which steps it has taken."""
+
+from __future__ import annotations
+
+from ..errors import Misconfigured
+from .database import Database, Transaction
+
+#: One entry per step; `{blob}` and `{bigint}` are spelled by the dialect. Times are POSIX seconds.
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE holder (
+             login TEXT PRIMARY KEY,
+             kind TEXT NOT NULL CHECK (kind IN ('person', 'device', 'service', 'server', 'authority')),
+             name TEXT NOT NULL DEFAULT '',
+             email TEXT,
+             created_at {bigint} NOT NULL,
+             left_at {bigint})""",
+        "CREATE UNIQUE INDEX holder_by_login ON holder (lower(login))",
+        "CREATE UNIQUE INDEX holder_by_email ON holder (lower(email)) WHERE email IS NOT NULL",
+        """CREATE TABLE membership (
+             login TEXT NOT NULL REFERENCES holder (login),
+             grp TEXT NOT NULL,
+             PRIMARY KEY (login, grp))""",
+        """CREATE TABLE device (
+             login TEXT NOT NULL REFERENCES holder (login),
+             device TEXT NOT NULL,
+             added_at {bigint} NOT NULL,
+             PRIMARY KEY (login, device))""",
+        """CREATE TABLE authority (
+             name TEXT PRIMARY KEY,
+             role TEXT NOT NULL CHECK (role IN ('root', 'issuing', 'flat')),
+             side TEXT NOT NULL CHECK (side IN ('people', 'servers', 'both')),
+             parent TEXT NOT NULL,
+             position {bigint} NOT NULL,
+             serial TEXT NOT NULL,
+             created_at {bigint} NOT NULL)""",
+        """CREATE TABLE certificate (
+             issuer TEXT NOT NULL,
+             serial TEXT NOT NULL,
+             state TEXT NOT NULL CHECK (state IN ('recorded', 'released', 'abandoned')),
+             tbs {blob} NOT NULL,
+             signature {blob},
+             profile TEXT NOT NULL,
+             profile_sha256 TEXT NOT NULL,
+             holder TEXT NOT NULL REFERENCES holder (login),
+             device TEXT NOT NULL,
+             common_name TEXT NOT NULL,
+             alternatives TEXT NOT NULL,
+             not_before {bigint} NOT NULL,
+             not_after {bigint} NOT NULL,
+             spki_sha256 TEXT NOT NULL,
+             key_type TEXT NOT NULL,
+             fingerprint TEXT,
+             lineage TEXT NOT NULL,
+             renews TEXT,
+             requester TEXT NOT NULL,
+             door TEXT NOT NULL,
+             idempotency TEXT,
+             request_sha256 TEXT NOT NULL,
+             owner TEXT NOT NULL,
+             lease_until {bigint} NOT NULL,
+             recorded_at {bigint} NOT NULL,
+             released_at {bigint},
+             revoked_at {bigint},
+             revoked_reason TEXT,
+             revocation {bigint},
+             entry {blob},
+             PRIMARY KEY (issuer, serial),
+             CHECK ((state = 'released') = (signature IS NOT NULL)),
+             CHECK ((state = 'released') = (fingerprint IS NOT NULL)),
+             CHECK ((revoked_at IS NULL) = (entry IS NULL)),
+             CHECK ((revoked_at IS NULL) = (revocation IS NULL)))""",
+        "CREATE INDEX certificate_by_holder ON certificate (holder, device)",
+        "CREATE INDEX certificate_by_key ON certificate (spki_sha256)",
+        "CREATE INDEX certificate_by_end ON certificate (not_after)",
+        "CREATE INDEX certificate_by_lineage ON certificate (lineage)",
+        "CREATE UNIQUE INDEX certificate_by_fingerprint ON certificate (fingerprint) WHERE fingerprint IS NOT NULL",
+        "CREATE UNIQUE INDEX certificate_by_idempotency ON certificate (requester, idempotency) WHERE idempotency IS NOT NULL AND state <> 'abandoned'",
+        "CREATE INDEX certificate_in_flight ON certificate (lease_until) WHERE state = 'recorded'",
+        "CREATE INDEX certificate_revoked ON certificate (issuer, not_after) WHERE revoked_at IS NOT NULL",
+        """CREATE TABLE crl (
+             issuer TEXT NOT NULL,
+             number {bigint} NOT NULL,
+             state TEXT NOT NULL CHECK (state IN ('recorded', 'released', 'abandoned')),
+             tbs {blob} NOT NULL,
+             signature {blob},
+             this_update {bigint} NOT NULL,
+             next_update {bigint} NOT NULL,
+             revocation {bigint} NOT NULL,
+             entries {bigint} NOT NULL,
+             owner TEXT NOT NULL,
+             lease_until {bigint} NOT NULL,
+             PRIMARY KEY (issuer, number),
+             CHECK ((state = 'released') = (signature IS NOT NULL)))""",
+        """CREATE TABLE revocation_log (
+             number {bigint} PRIMARY KEY,
+             issuer TEXT NOT NULL,
+             serial TEXT NOT NULL,
+             move TEXT NOT NULL CHECK (move IN ('revoke', 'hold', 'unhold', 'abandon')),
+             reason TEXT NOT NULL,
+             at {bigint} NOT NULL,
+             actor TEXT NOT NULL)""",
+        """CREATE TABLE compromised_key (
+             spki_sha256 TEXT PRIMARY KEY,
+             at {bigint} NOT NULL,
+             actor TEXT NOT NULL)""",
+        """CREATE TABLE audit (
+             number {bigint} PRIMARY KEY,
+             at {bigint} NOT NULL,
+             actor TEXT NOT NULL,
+             action TEXT NOT NULL,
+             subject TEXT NOT NULL,
+             facts TEXT NOT NULL,
+             hash TEXT NOT NULL)""",
+    ),
+)
+
+
+def create(db: Database) -> None:
+    """All steps, in a new ledger."""
+    db.create()
+    with db.transaction("create schema") as tx:
+        tx.run("CREATE TABLE schema_step (step INTEGER PRIMARY KEY)")
+        _take(db, tx, 0)
+
+
+def upgrade(db: Database) -> None:
+    """The steps that this ledger has not taken yet. Raises Misconfigured when a newer Gatekey has been here."""
+    with db.read() as tx:
+        taken = _taken(tx)
+    if taken > len(STEPS):
+        raise Misconfigured(
+            "store-newer", f"the ledger was written by a newer Gatekey (step {taken}, this one knows {len(STEPS)})", hint="use that version, or a newer one"
+        )
+    if taken < len(STEPS):
+        with db.transaction("upgrade schema") as tx:
+            _take(db, tx, _taken(tx))
+
+
+def _taken(tx: Transaction) -> int:
+    row = tx.one("SELECT max(step) FROM schema_step")
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def _take(db: Database, tx: Transaction, first: int) -> None:
+    for number, statements in enumerate(STEPS[first:], start=first + 1):
+        for statement in statements:
+            tx.run(statement.format_map(db.dialect.types))
+        tx.insert("schema_step", {"step": number})
