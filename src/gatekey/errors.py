@@ -80,4 +80,7 @@ class Unavailable(GatekeyError):
 #: Every code that may appear in `GatekeyError.code` or `Reason.code`, with its meaning. docs/reference/errors.md lists them all; a test compares.
 CODES: dict[str, str] = {
     "bad-der": "the bytes are not strict DER (X.690), or are longer or deeper than the limits allow",
+    "bad-issuer-name": "an issuer's distinguished name is not in the form of RFC 2253 in ASCII",
+    "bad-profile": "a profile's file has mistakes; all of them are listed",
+    "no-profile": "there is no profile of that name",
 }

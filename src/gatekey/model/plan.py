@@ -16,6 +16,14 @@ class NameConstraints(NamedTuple):
     no_ips: bool = False
 
 
+class Urls(NamedTuple):
+    """Where an issuer's CRL, its own certificate and its OCSP responder are found; all may be empty (RFC 5280 4.2.1.13, 4.2.2.1)."""
+
+    crl: tuple[str, ...] = ()
+    issuer: tuple[str, ...] = ()
+    ocsp: tuple[str, ...] = ()
+
+
 class Plan(NamedTuple):
     """Everything in the to-be-signed certificate except serial, issuer name and authority key identifier.
 

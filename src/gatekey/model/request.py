@@ -63,7 +63,7 @@ class IssuerFacts(NamedTuple):
     """What policy must know of the authority that would sign. `permitted_*`: its name constraints; None where it has none.
 
     `permitted_dns` holds DNS subtrees (`example.com` covers itself and all below), `permitted_emails` rfc822 constraints (`example.com`, `.example.com`,
-    or a mailbox), `permitted_ips` CIDR blocks; an empty tuple permits nothing of that kind.
+    or a mailbox), `permitted_ips` CIDR blocks; an empty tuple permits nothing of that kind. Backdating stops at `not_before`.
     """
 
     name: str
@@ -73,6 +73,7 @@ class IssuerFacts(NamedTuple):
     permitted_dns: tuple[str, ...] | None = None
     permitted_emails: tuple[str, ...] | None = None
     permitted_ips: tuple[str, ...] | None = None
+    not_before: int = 0
 
 
 class HolderFacts(NamedTuple):

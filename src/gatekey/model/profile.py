@@ -1,0 +1,339 @@
+"""A profile: under which words a kind of certificate is issued. TOML as people write it is checked here, once, into a value that never doubts itself."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import Malformed, Misconfigured
+from .instants import DAY, HOUR, parse_span, span
+from .keytypes import KNOWN, RSA_MOST_BITS
+from .names import MAX_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Words of `usage` -> kind of the profile and its extended key usage (RFC 5280 4.2.1.12). CAs carry none: Go's nesting rule would lock people out (they need not).
+USAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "client-auth": ("client", ("clientAuth",)),
+    "server-auth": ("server", ("serverAuth",)),
+    "ocsp-signing": ("ocsp", ("OCSPSigning",)),
+    "sign-certificates": ("ca", ()),
+}
+#: Ways of asking. `ceremony`: making authorities. `internal`: the authority for itself (probes, OCSP responders).
+WAYS = ("cli", "api", "console", "invitation", "self-service", "acme", "est", "scep", "cmp", "ceremony", "internal")
+#: Where the subject comes from. `common-name`: the login, or the authority's name. `first-host`: the first host or address, empty when it does not fit.
+SUBJECTS = ("common-name", "first-host")
+
+#: RSA below this is refused whatever a profile says (NIST SP 800-131A: 2048 bits are the least that is acceptable).
+RSA_LEAST_BITS = 2048
+#: No server certificate lives longer, backdating included (CA/Browser Forum Baseline Requirements 6.3.2: 398 days less one day of care).
+SERVER_LONGEST = 397 * DAY
+#: A certificate without revocation lives a day at most: whoever holds it cannot be shut out before (RFC 9608 1).
+UNREVOCABLE_LONGEST = DAY
+_LONGEST = 36500 * DAY
+_MOST_BACKDATE = 3 * DAY
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_DOTTED = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){2,15}")
+
+
+class NameRules(NamedTuple):
+    """Which alternative names are allowed: patterns per kind (`names.covers`; addresses: `*` or CIDR blocks), none where empty; `max` of them in all."""
+
+    host: tuple[str, ...] = ()
+    ip: tuple[str, ...] = ()
+    email: tuple[str, ...] = ()
+    login: tuple[str, ...] = ("*",)
+    max: int = MAX_NAMES
+    wildcard: bool = False
+
+
+class Profile(NamedTuple):
+    """Checked words. Spans are seconds.
+
+    `kind`: ca, client, server, ocsp or probe. `issuer`: short name of the authority that issues it, "" where the request says it (or nobody: roots).
+    `validity` is the default, `longest` the most that may be asked for, backdating included. `keys`: entries of `keytypes.allows`.
+    `extended`: names of extended key usages. `extra`: further ones as dotted OIDs. `path_length` is for CAs; None means no limit.
+    `no_revocation`: noRevAvail (RFC 9608). `sha256`: of `canonical()`, hex.
+    """
+
+    name: str
+    about: str
+    kind: str
+    issuer: str
+    validity: int
+    longest: int
+    backdate: int
+    keys: tuple[str, ...]
+    subject: str
+    names: NameRules
+    extended: tuple[str, ...]
+    ways: tuple[str, ...]
+    path_length: int | None = None
+    no_revocation: bool = False
+    extra: tuple[str, ...] = ()
+    sha256: str = ""
+
+    def key_usage(self, key_type: str) -> tuple[str, ...]:
+        """Key usage by the names of RFC 5280 4.2.1.3. An RSA server key may also be used for TLS 1.2's RSA key exchange."""
+        if self.kind == "ca":
+            return ("keyCertSign", "cRLSign")
+        if "serverAuth" in self.extended and key_type.startswith("rsa-"):
+            return ("digitalSignature", "keyEncipherment")
+        return ("digitalSignature",)
+
+
+class _Table:
+    """One TOML table being checked: takes keys out one by one and collects every mistake."""
+
+    def __init__(self, where: str, table: object, mistakes: list[str]) -> None:
+        self.where = where
+        self.mistakes = mistakes
+        self.known: list[str] = []
+        if not isinstance(table, dict):
+            self.wrong("", "is not a table")
+            table = {}
+        self.table: dict[str, Any] = table
+
+    def wrong(self, key: str, what: str) -> None:
+        self.mistakes.append(f"{self.where}{'.' if key else ''}{key} {what}")
+
+    def take(self, key: str, kind: type, words: str, default: Any, *, needed: bool = False) -> Any:
+        self.known.append(key)
+        if key not in self.table:
+            if needed:
+                self.wrong(key, "is missing")
+            return default
+        value = self.table[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.wrong(key, f"is {value!r}; it must be {words}")
+            return default
+        return value
+
+    def text(self, key: str, default: str = "", *, needed: bool = False) -> str:
+        value: str = self.take(key, str, "a text", default, needed=needed)
+        if key in self.table and value and not value.isprintable():
+            self.wrong(key, "has control characters")
+        return value
+
+    def number(self, key: str, default: int, least: int, most: int) -> int:
+        value: int = self.take(key, int, "a whole number", default)
+        if not least <= value <= most:
+            self.wrong(key, f"is {value}; {least} to {most} are allowed")
+            return default
+        return value
+
+    def flag(self, key: str) -> bool:
+        value: bool = self.take(key, bool, "true or false", False)
+        return value
+
+    def span(self, key: str, default: int, most: int, *, needed: bool = False, least: int = 60) -> int:
+        text = self.text(key, "", needed=needed)
+        if not text:
+            return default
+        try:
+            value = parse_span(text)
+        except Malformed as wrong:
+            self.wrong(key, f"is {text!r}; {wrong.hint}")
+            return default
+        if not least <= value <= most:
+            self.wrong(key, f"is {text!r}; {span(least)} to {span(most)} are allowed")
+            return default
+        return value
+
+    def words(self, key: str, default: tuple[str, ...], good: Callable[[str], str | None], *, needed: bool = False) -> tuple[str, ...]:
+        """A list of texts, each judged by `good`, which answers with what is wrong or None."""
+        value = self.take(key, list, "a list of texts", None, needed=needed)
+        if value is None:
+            return default
+        if needed and not value:
+            self.wrong(key, "is empty")
+        found: list[str] = []
+        for entry in value:
+            problem = good(entry) if isinstance(entry, str) else "is not a text"
+            if problem:
+                self.wrong(key, f"has {entry!r}, which {problem}")
+            elif entry in found:
+                self.wrong(key, f"has {entry!r} twice")
+            else:
+                found.append(entry)
+        return tuple(found)
+
+    def finish(self) -> None:
+        for key in self.table:
+            if key not in self.known:
+                near = nearest(key, self.known)
+                self.wrong(key, f"is not a known key; {f'did you mean {near!r}? ' if near else ''}known are {', '.join(self.known)}")
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
+    """The one of `known` that `word` was probably meant to be, or ""."""
+    return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[str], str | None]:
+    def problem(word: str) -> str | None:
+        if word in known:
+            return None
+        near = nearest(word, known)
+        return f"is not known; {f'did you mean {near!r}? ' if near else ''}known are {', '.join(known)}"
+
+    return problem
+
+
+def _key_problem(entry: str) -> str | None:
+    if match := re.fullmatch(r"rsa-([0-9]{1,5})", entry):
+        if RSA_LEAST_BITS <= int(match[1]) <= RSA_MOST_BITS:
+            return None
+        return f"is not allowed; RSA keys have {RSA_LEAST_BITS} to {RSA_MOST_BITS} bits"
+    return _one_of(KNOWN)(entry)
+
+
+def _host_pattern_problem(pattern: str) -> str | None:
+    from .names import host_problem
+
+    return None if pattern == "*" or host_problem(pattern) is None else f"is not a pattern: {host_problem(pattern)}; write a host, *.example.com or *"
+
+
+def _email_pattern_problem(pattern: str) -> str | None:
+    from .names import email_problem
+
+    plain = f"x{pattern[1:]}" if pattern.startswith("*@") else pattern
+    return None if pattern == "*" or email_problem(plain) is None else "is not a pattern; write ann@example.com, *@example.com or *"
+
+
+def _ip_pattern_problem(pattern: str) -> str | None:
+    import ipaddress
+
+    try:
+        return None if pattern == "*" else ipaddress.ip_network(pattern) and None
+    except ValueError as wrong:
+        return f"is not a pattern: {wrong}; write 10.0.0.0/8, 192.0.2.7 or *"
+
+
+def _login_pattern_problem(pattern: str) -> str | None:
+    from .names import login_problem
+
+    plain = f"x{pattern[1:]}" if pattern.startswith(("*@", "*.")) else pattern
+    return None if pattern == "*" or login_problem(plain) is None else "is not a pattern; write ann, *.example.com, *@example.com or *"
+
+
+def _dotted_problem(entry: str) -> str | None:
+    if not _DOTTED.fullmatch(entry):
+        return 'is not an OID; write an extended key usage like "1.3.6.1.4.1.311.20.2.2"'
+    if entry == "2.5.29.37.0" or entry.startswith("1.3.6.1.5.5.7.3.") and entry[16:] in ("1", "2", "9"):
+        return "is given by `usage` or not at all"
+    return None
+
+
+def _name_rules(table: object, where: str, mistakes: list[str]) -> NameRules:
+    names = _Table(where, table, mistakes)
+    rules = NameRules(
+        host=names.words("host", (), _host_pattern_problem),
+        ip=names.words("ip", (), _ip_pattern_problem),
+        email=names.words("email", (), _email_pattern_problem),
+        login=names.words("login", ("*",), _login_pattern_problem),
+        max=names.number("max", MAX_NAMES, 0, MAX_NAMES),
+        wildcard=names.flag("wildcard"),
+    )
+    names.finish()
+    return rules
+
+
+def _tables(name: str, text: str, source: str) -> tuple[object, list[str]]:
+    """The table [profile.NAME] of the text and the mistakes around it. Raises Misconfigured when it is no TOML at all."""
+    import tomllib  # 4 ms, and only verbs that issue need it
+
+    try:
+        whole = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as wrong:
+        raise Misconfigured("bad-profile", f"{source} is not TOML: {wrong}", hint=f"correct {source}", source=source) from None
+    mistakes = [f"{key} is not a known table; a profile file holds [profile.{name}]" for key in whole if key != "profile"]
+    profiles = whole.get("profile")
+    if not isinstance(profiles, dict) or name not in profiles:
+        mistakes.append(f"[profile.{name}] is missing")
+        return {}, mistakes
+    mistakes += [f"[profile.{other}] does not belong in the file of {name}; each profile has its own file" for other in profiles if other != name]
+    return profiles[name], mistakes
+
+
+def parse_profile(name: str, text: str, *, source: str) -> Profile:
+    """The profile `name` out of TOML that holds one table `[profile.NAME]`; `source` is the file's name, for the sentence.
+
+    Raises Misconfigured("bad-profile") with all mistakes at once, also as the fact `mistakes`.
+    """
+    if not _NAME.fullmatch(name):
+        raise Misconfigured("bad-profile", f"{name!r} cannot be a profile's name: a letter, then letters, digits and hyphens, 40 at most", source=source)
+    table, mistakes = _tables(name, text, source)
+    if not table and mistakes:
+        raise _misconfigured(source, mistakes)
+    profile = _read(name, _Table(f"profile.{name}", table, mistakes))
+    if mistakes:
+        raise _misconfigured(source, mistakes)
+    return profile._replace(sha256=hashlib.sha256(canonical(profile).encode()).hexdigest())
+
+
+def _misconfigured(source: str, mistakes: list[str]) -> Misconfigured:
+    hint = f"correct {source}; `gatekey profile explain client` shows a good one"
+    return Misconfigured("bad-profile", f"{source}: " + "; ".join(mistakes), hint=hint, source=source, mistakes=tuple(mistakes))
+
+
+def _read(name: str, table: _Table) -> Profile:
+    usage = table.words("usage", (), _one_of(tuple(USAGES)), needed=True)
+    kind, extended = USAGES[usage[0]] if usage else ("", ())
+    if len(usage) > 1:
+        table.wrong("usage", f"has {' and '.join(usage)}; a certificate is for one side of the door only")
+    kinds = (kind, "probe") if kind in ("client", "server") else (kind,)
+    chosen = table.text("kind", kind)
+    if kind and chosen not in kinds:
+        table.wrong("kind", f"is {chosen!r}; with this usage it is {' or '.join(kinds)}")
+    ceiling = SERVER_LONGEST if kind == "server" else _LONGEST
+    no_revocation = table.flag("no-revocation")
+    if no_revocation:
+        ceiling = UNREVOCABLE_LONGEST
+        if kind == "ca":
+            table.wrong("no-revocation", "is not for authorities (RFC 9608 3)")
+    validity = table.span("validity", min(DAY, ceiling), ceiling, needed=True)
+    longest = table.span("longest", validity, ceiling)
+    if longest < validity:
+        table.wrong("longest", f"is {span(longest)!r}, less than validity = {span(validity)!r}")
+    subject = table.text("subject", "first-host" if kind == "server" else "common-name")
+    if problem := _one_of(SUBJECTS)(subject):
+        table.wrong("subject", f"is {subject!r}, which {problem}")
+    path_length = table.number("path-length", 0, 0, 8) if kind == "ca" else None
+    profile = Profile(
+        name=name,
+        about=table.text("about", needed=True),
+        kind=chosen,
+        issuer=table.text("issuer"),
+        validity=validity,
+        longest=longest,
+        backdate=table.span("backdate", HOUR, _MOST_BACKDATE),
+        keys=table.words("keys", (), _key_problem, needed=True),
+        subject=subject,
+        names=_name_rules(table.take("names", dict, "a table", {}), f"{table.where}.names", table.mistakes),
+        extended=extended,
+        ways=table.words("ways", ("cli",), _one_of(WAYS)),
+        path_length=path_length,
+        no_revocation=no_revocation,
+        extra=table.words("extra", (), _dotted_problem),
+    )
+    if profile.extra and kind == "ca":
+        table.wrong("extra", "is not for authorities: an extended key usage there would bind everything below")
+    if subject == "first-host" and not (profile.names.host or profile.names.ip):
+        table.wrong("names", "allows neither hosts nor addresses, which subject = 'first-host' needs")
+    table.finish()
+    return profile
+
+
+def canonical(profile: Profile) -> str:
+    """The profile as one `key = value` per line, sorted, without what equals the default: comments, order and spelling of the file do not change it,
+    nor does a key that a later version adds with a default. `about` is talk and left out."""
+    rules = profile.names
+    lines = {f"names.{key}": value for key, value in rules._asdict().items() if value != NameRules._field_defaults[key]}
+    for key, value in profile._asdict().items():
+        if key not in ("names", "sha256", "about") and (key not in Profile._field_defaults or value != Profile._field_defaults[key]):
+            lines[key] = value
+    return "".join(f"{key} = {list(value) if isinstance(value, tuple) else value!r}\n" for key, value in sorted(lines.items()))
