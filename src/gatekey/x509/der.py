@@ -220,7 +220,7 @@ class Reader:
         data = self.data
         if stop == start:
             raise _bad("an empty INTEGER", start)
-        if stop - start > 1 and (data[start] == 0 and data[start + 1] < 0x80 or data[start] == 0xFF and data[start + 1] >= 0x80):
+        if stop - start > 1 and (data[start], data[start + 1] >= 0x80) in ((0, False), (0xFF, True)):
             raise _bad("an INTEGER that is not minimal", start)
         return int.from_bytes(data[start:stop], "big", signed=True)
 
@@ -285,7 +285,7 @@ class Reader:
             raise _bad("a time with wrong characters", at)
         year, month, day, hour, minute, second = int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[8:10]), int(text[10:12]), int(text[12:14])
         last = 31 if month in (1, 3, 5, 7, 8, 10, 12) else 30 if month != 2 else 29 if year % 4 == 0 and (year % 100 or year % 400 == 0) else 28
-        if not (1 <= month <= 12 and 1 <= day <= last and hour < 24 and minute < 60 and second < 60):
+        if not (year and 1 <= month <= 12 and 1 <= day <= last and hour < 24 and minute < 60 and second < 60):
             raise _bad("a time that is not in the calendar", at)
         return timegm((year, month, day, hour, minute, second))
 
