@@ -15,7 +15,7 @@ from .names import MAX_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Words of `usage` -> kind of the profile and its extended key usage (RFC 5280 4.2.1.12). CAs carry none: Go's nesting rule would lock people out (they need not).
+#: Words of `usage` -> kind of the profile and its extended key usage (RFC 5280 4.2.1.12). CAs carry none: Go lets no leaf have one that its CAs lack.
 USAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "client-auth": ("client", ("clientAuth",)),
     "server-auth": ("server", ("serverAuth",)),
@@ -208,9 +208,11 @@ def _ip_pattern_problem(pattern: str) -> str | None:
     import ipaddress
 
     try:
-        return None if pattern == "*" else ipaddress.ip_network(pattern) and None
+        if pattern != "*":
+            ipaddress.ip_network(pattern)
     except ValueError as wrong:
         return f"is not a pattern: {wrong}; write 10.0.0.0/8, 192.0.2.7 or *"
+    return None
 
 
 def _login_pattern_problem(pattern: str) -> str | None:
@@ -223,7 +225,7 @@ def _login_pattern_problem(pattern: str) -> str | None:
 def _dotted_problem(entry: str) -> str | None:
     if not _DOTTED.fullmatch(entry):
         return 'is not an OID; write an extended key usage like "1.3.6.1.4.1.311.20.2.2"'
-    if entry == "2.5.29.37.0" or entry.startswith("1.3.6.1.5.5.7.3.") and entry[16:] in ("1", "2", "9"):
+    if entry == "2.5.29.37.0" or (entry.startswith("1.3.6.1.5.5.7.3.") and entry[16:] in ("1", "2", "9")):
         return "is given by `usage` or not at all"
     return None
 
@@ -330,10 +332,10 @@ def _read(name: str, table: _Table) -> Profile:
 
 def canonical(profile: Profile) -> str:
     """The profile as one `key = value` per line, sorted, without what equals the default: comments, order and spelling of the file do not change it,
-    nor does a key that a later version adds with a default. `about` is talk and left out."""
+    nor does a key that a later version adds with a default. `about` is talk and left out.
+    """
     rules = profile.names
     lines = {f"names.{key}": value for key, value in rules._asdict().items() if value != NameRules._field_defaults[key]}
-    for key, value in profile._asdict().items():
-        if key not in ("names", "sha256", "about") and (key not in Profile._field_defaults or value != Profile._field_defaults[key]):
-            lines[key] = value
+    defaults = Profile._field_defaults
+    lines |= {k: v for k, v in profile._asdict().items() if k not in ("names", "sha256", "about") and (k not in defaults or v != defaults[k])}
     return "".join(f"{key} = {list(value) if isinstance(value, tuple) else value!r}\n" for key, value in sorted(lines.items()))
