@@ -18,14 +18,18 @@ MAX_BYTES = 128 * 1024 * 1024
 
 
 
+def header(tag: int, size: int) -> bytes:
+    """Tag and definite length of an element whose content has `size` bytes."""
+    if size < 0x80:
+        return bytes((tag, size))
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length
+
+
 def tlv(tag: int, *parts: bytes) -> bytes:
     """Tag, definite length and the joined parts."""
     body = b"".join(parts)
-    size = len(body)
-    if size < 0x80:
-        return bytes((tag, size)) + body
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(length))) + length + body
+    return header(tag, len(body)) + body
 
 
 def seq(*parts: bytes) -> bytes:
