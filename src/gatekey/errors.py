@@ -100,6 +100,12 @@ CODES: dict[str, str] = {
     "empty-passphrase": "an empty passphrase was given where keys are to be encrypted",
     "unsupported-encryption": "something is encrypted in a way that is not supported",
     "bad-encryption": "the parameters of an encryption are wrong or beyond the limits",
+    "bad-pkcs12": "the bytes are no PKCS#12, or it is cut or damaged",
+    "wrong-password": "the password does not open a PKCS#12",
+    "bad-password": "a password that not every reader of PKCS#12 would take",
+    "no-identity": "a PKCS#12 does not hold exactly one private key with its certificate",
+    "unknown-target": "there is no form of PKCS#12 of that name",
+    "key-not-for-target": "browsers and key stores do not take keys of that type",
     "bad-label": "a key cannot have that name",
     "key-exists": "there is a key of that name already; keys are never overwritten",
     "no-such-key": "there is no key of that name",
@@ -139,4 +145,5 @@ CODES: dict[str, str] = {
     "days-too-many": "the validity that is asked for is longer than the profile allows",
     "beyond-issuer": "the validity that is asked for ends after the authority's own",
     "device-has-one": "the person has a live certificate for this device already",
+    "bad-block-list": "the block list of compromised keys is there but cannot be used",
 }

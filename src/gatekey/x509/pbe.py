@@ -33,7 +33,7 @@ _CIPHERS = {  # dotted: (name, bytes of key, bytes of iv)
     AES_256_CBC: ("AES-256-CBC", 32, 16),
     "1.2.840.113549.3.7": ("3DES-CBC", 24, 8),
 }
-_PRFS = {
+PRFS = {
     "1.2.840.113549.2.7": "sha1",
     "1.2.840.113549.2.8": "sha224",
     HMAC_SHA256: "sha256",
@@ -131,9 +131,9 @@ def _read_pbes2(params: der.Reader) -> Scheme:
         prf_algorithm = inner.inside()
         prf = prf_algorithm.oid()
         inner.finish()
-    if prf not in _PRFS:
+    if prf not in PRFS:
         return Scheme(PBES2, f"PBES2, {name}, PBKDF2 with {prf}")
-    return Scheme(PBES2, f"PBES2, {name}, PBKDF2-HMAC-{_PRFS[prf].upper()}", name, "pbkdf2", _PRFS[prf], salt, iterations, key_size, iv)
+    return Scheme(PBES2, f"PBES2, {name}, PBKDF2-HMAC-{PRFS[prf].upper()}", name, "pbkdf2", PRFS[prf], salt, iterations, key_size, iv)
 
 
 def _optional_key_size(inner: der.Reader, key_size: int) -> None:
