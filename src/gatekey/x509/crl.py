@@ -130,15 +130,23 @@ class Crl:
 
     def find(self, serial: int, issuer: bytes | None = None) -> Revoked | None:
         """The entry for this serial number, or None. `issuer`: who issued the certificate (DER name), if it need not be the CRL's own issuer."""
-        if self.der.find(integer(serial), *self._entries) < 0:  # at the speed of memory: most certificates are not revoked
+        needle = integer(serial)
+        if self.der.find(needle, *self._entries) < 0:  # at the speed of memory: most certificates are not revoked
             return None
-        wanted, hexed = names.canonical(issuer or self.issuer), serial_hex(serial)
-        own = names.canonical(self.issuer)
-        if not self.indirect and wanted != own:
-            return None
-        for revoked in self.entries():
-            if revoked.serial == hexed and (wanted == own if revoked.issuer is None else wanted == names.canonical(revoked.issuer)):
-                return revoked
+        own, wanted = names.canonical(self.issuer), names.canonical(issuer or self.issuer)
+        if self.indirect:
+            hexed = serial_hex(serial)
+            return next((one for one in self.entries() if one.serial == hexed and wanted == (own if one.issuer is None else names.canonical(one.issuer))), None)
+        return self._entry(needle[2:]) if wanted == own else None
+
+    def _entry(self, serial: bytes) -> Revoked | None:
+        """The entry of a serial number given as the content of its INTEGER."""
+        for start, stop, reason, slow in _walk(self.der, *self._entries):
+            if slow is not None:
+                if slow.serial == serial:
+                    return slow.revoked
+            elif self.der[start:stop] == serial:
+                return Revoked(serial_hex(int.from_bytes(serial, "big", signed=True)), _usual_instant(self.der, stop + 2), _WORDS[reason])
         return None
 
     def _read(self, reader: Reader) -> None:
@@ -246,6 +254,7 @@ class _Slow(NamedTuple):
     """An entry that was read in full, as it is not of the usual form."""
 
     revoked: Revoked
+    serial: bytes
     extended: bool
     unknown_critical: tuple[str, ...]
 
@@ -313,7 +322,7 @@ def _slow(entry: Reader) -> _Slow:
             reader.finish()
         elif critical:
             unknown.append(kind)
-    return _Slow(Revoked(serial_hex(serial), at, reason_word(reason), issuer), listed is not None, tuple(unknown))
+    return _Slow(Revoked(serial_hex(serial), at, reason_word(reason), issuer), integer(serial)[2:], listed is not None, tuple(unknown))
 
 
 def _number(value: bytes) -> int:
