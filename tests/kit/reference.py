@@ -1,0 +1,109 @@
+"""The parts of docs/reference that are copied from the program itself. script/docs writes them; tests/test_docs.py compares.
+
+    <!-- from the program: NAME -->      everything between the two lines is replaced
+    <!-- end -->
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import click
+
+REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
+WIDTH = 100
+
+_MARKED = re.compile(r"(<!-- from the program: ([a-z]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def root_command() -> click.Group:
+    """The command line as click sees it."""
+    import click
+
+    from gatekey import cli
+
+    return next(value for value in vars(cli).values() if isinstance(value, click.Group))
+
+
+def commands(group: click.Group | None = None, path: tuple[str, ...] = ("gatekey",)) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
+    """Every verb with its full name, in the order of the help; groups before what is in them."""
+    import click
+
+    root = group or root_command()
+
+    def walk(command: click.Command, context: click.Context, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command, click.Context]]:
+        yield name, command, context
+        if isinstance(command, click.Group):
+            for verb in command.list_commands(context):
+                inner = command.get_command(context, verb)
+                if inner and not inner.hidden:
+                    yield from walk(inner, _context(inner, verb, context), (*name, verb))
+
+    yield from walk(root, _context(root, path[0], None), path)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    settings: dict[str, Any] = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    return command.context_class(command, info_name=name, parent=parent, **settings)
+
+
+def cli_pages() -> str:
+    """`--help` of every verb."""
+    return "\n".join(f"## {' '.join(name)}\n\n```text\n{command.get_help(context).rstrip()}\n```\n" for name, command, context in commands())
+
+
+def errors_table() -> str:
+    from gatekey.errors import CODES
+
+    return _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in sorted(CODES.items())))
+
+
+def config_table() -> str:
+    from gatekey.config import KEYS
+
+    return _table(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in KEYS.items()))
+
+
+def profiles_list() -> str:
+    """Each built-in profile: what it is for, and its file as it is."""
+    from gatekey import profiles
+
+    folder = Path(profiles.__file__).parent
+    return "\n".join(f"## {name}\n\n```toml\n{(folder / f'{name}.toml').read_text(encoding='utf-8').rstrip()}\n```\n" for name in profiles.NAMES)
+
+
+def lints_table() -> str:
+    from gatekey.lint import LINTS
+
+    return _table(("lint", "severity", "what it looks for", "source"), ((f"`{lint.name}`", lint.severity, lint.about, lint.source) for lint in LINTS))
+
+
+PARTS = {"cli": cli_pages, "errors": errors_table, "config": config_table, "profiles": profiles_list, "lints": lints_table}
+
+
+def refreshed(text: str) -> str:
+    """A page with its copied parts as the program has them now."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]().strip()}\n\n{found[4]}", text)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Rewrites what differs and says so."""
+    for page in sorted(REFERENCE.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (fresh := refreshed(text)) != text:
+            page.write_text(fresh, encoding="utf-8")
+            print(f"docs/reference/{page.name}: rewritten", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

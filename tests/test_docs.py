@@ -1,0 +1,124 @@
+"""The documentation says what the program says: every verb, error code, config key, profile and lint; no dead link, no verb that is not there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from kit import reference
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+REFERENCES = sorted(reference.REFERENCE.glob("*.md"))
+
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def prose(text: str) -> str:
+    """A page without its code blocks."""
+    return _FENCE.sub("", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names under which GitHub reaches the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def shell_commands(page: Path) -> Iterator[list[str]]:
+    """Every `gatekey ...` in the sh blocks of a page, as words."""
+    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
+        if language == "sh":
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in re.split(r"&&|\|\||;|\|", line):
+                    words = shlex.split(part, comments=True)
+                    if "gatekey" in words[:2]:
+                        yield words[words.index("gatekey") + 1 :]
+
+
+@cache
+def verbs() -> dict[tuple[str, ...], click.Command]:
+    return {name[1:]: command for name, command, _ in reference.commands()}
+
+
+def unknown_words(words: list[str]) -> list[str]:
+    """Words of a command line that the command does not know: a verb that is not there, an option that it does not take."""
+    options = {"--help", "--home", "--json", "--quiet"}
+    name: tuple[str, ...] = ()
+    rest = list(words)
+    while rest and isinstance(verbs()[name], click.Group):
+        word = rest.pop(0)
+        if word.startswith("-"):
+            continue
+        if (*name, word) not in verbs():
+            return [word]
+        name = (*name, word)
+    options |= {option for parameter in verbs()[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return [word for word in rest if word.startswith("-") and word.split("=")[0] not in options]
+
+
+@pytest.mark.parametrize("page", REFERENCES, ids=[page.name for page in REFERENCES])
+def test_reference_pages_are_those_of_the_program(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == reference.refreshed(text), f"{page.name} is behind the program; run script/docs"
+
+
+def test_every_copied_part_has_its_page() -> None:
+    found = re.findall(r"<!-- from the program: ([a-z]+) -->", "".join(page.read_text(encoding="utf-8") for page in REFERENCES))
+    assert sorted(found) == sorted(reference.PARTS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page: Path) -> None:
+    dead = []
+    for link in _LINK.findall(prose(page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or not target.is_relative_to(ROOT) or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_in_the_documentation_exist(page: Path) -> None:
+    assert [(words, unknown) for words in shell_commands(page) if (unknown := unknown_words(words))] == []
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first = next(block for language, block in _FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8")) if language == "sh")
+    assert [line.split()[0] for line in first.splitlines()] == ["script/demo", "script/test"]
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            links = _LINK.findall(page.read_text(encoding="utf-8"))
+            waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert {page for page in PAGES if page not in seen} == set()
+
+
+def test_glossary_and_command_line_agree() -> None:
+    glossary = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split("## Glossary")[1]
+    rows = [line.strip("|").split("|") for line in glossary.splitlines() if line.startswith("| ") and not line.startswith("| ---")][1:]
+    words = [row[0].strip() for row in rows]
+    assert len(words) == len(set(words))
+    assert {verb for row in rows for verb in re.findall(r"`([a-z0-9-]+)`", row[2])} == {name[0] for name in verbs() if name}
+
+
+def test_every_verb_says_what_it_does() -> None:
+    assert [" ".join(name) for name, command in verbs().items() if not (command.help or "").strip()] == []
+    options = [(name, option) for name, command in verbs().items() for option in command.params if isinstance(option, click.Option)]
+    assert [f"{' '.join(name)} {option.name}" for name, option in options if not option.help] == []
