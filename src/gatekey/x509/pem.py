@@ -42,19 +42,27 @@ def decode(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def blocks(data: bytes) -> list[Block]:
-    """Every block with its headers, in order. Lines may have any length and ending; anything else that is not base64 is refused. Raises Malformed("bad-pem")."""
+    """Every block with its headers, in order. Lines may have any length; what is not base64 is refused. Raises Malformed("bad-pem")."""
     if len(data) > MAX_BYTES:
         raise _bad(f"it has {len(data)} bytes, more than the {MAX_BYTES} that are read")
     found: list[Block] = []
     at = 0
     while (begin := _BEGIN.search(data, at)) is not None:
+        _nothing_begins(data[at : begin.start()])
         if len(found) == MAX_BLOCKS:
             raise _bad(f"it has more than {MAX_BLOCKS} blocks")
         block, at = _block(data, begin)
         found.append(block)
-    if b"-----BEGIN" in data[at:]:
-        raise _bad("a BEGIN line is not alone on its line, or is cut")
+    _nothing_begins(data[at:])
     return found
+
+
+def _nothing_begins(between: bytes) -> None:
+    """Text around blocks may say anything, but a block that is overlooked there would be a surprise."""
+    if b"-----BEGIN" in between:
+        raise Malformed(
+            "bad-pem", "this is not PEM that can be read: a BEGIN line is not alone on its line, or is cut", hint="look whether line breaks were lost"
+        )
 
 
 def _block(data: bytes, begin: re.Match[bytes]) -> tuple[Block, int]:

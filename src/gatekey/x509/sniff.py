@@ -39,7 +39,6 @@ _LOOKS: tuple[tuple[bytes, str, str], ...] = (
     ),
     (b"---- BEGIN SSH2 PUBLIC KEY ----", "an SSH public key", ""),
     (b"-----BEGIN PGP", "an OpenPGP file", ""),
-    (b"-----BEGIN CMS-----", "a CMS message", ""),
     (b"ssh-", "an SSH public key", ""),
     (b"ecdsa-sha2-", "an SSH public key", ""),
     (b"PuTTY-User-Key-File", "a PuTTY private key", "convert it in PuTTYgen: Conversions, Export OpenSSH key"),
@@ -96,8 +95,12 @@ def _plain(data: bytes) -> bytes:
 
 
 def _from_pem(data: bytes) -> list[tuple[str, bytes]]:
+    try:
+        listed = pem.blocks(data)
+    except Malformed as error:
+        raise _looks(data) or error from None
     found = []
-    for block in pem.blocks(data):
+    for block in listed:
         if block.label in _BESIDE:
             continue
         if any(line.startswith("Proc-Type:") and "ENCRYPTED" in line for line in block.headers):
@@ -128,13 +131,23 @@ def _bare_base64(data: bytes) -> bytes | None:
     return binascii.a2b_base64(text)
 
 
-def _unknown(data: bytes, label: str = "") -> Malformed:
-    """What `data` looks like, in a sentence."""
-    known = "a certificate, a request, a CRL, a key or a PKCS#12 file, as PEM, DER or base64"
+_KNOWN = "a certificate, a request, a CRL, a key or a PKCS#12 file, as PEM, DER or base64"
+
+
+def _looks(data: bytes) -> Malformed | None:
+    """What is wrong with a file that is known by its first bytes."""
     head = data[:4096].lstrip()
     for start, what, hint in _LOOKS:
         if data.startswith(start) or (start.isascii() and head.startswith(start)):
-            return Malformed("unknown-file", f"this is {what}; what can be read is {known}", hint=hint)
+            return Malformed("unknown-file", f"this is {what}; what can be read is {_KNOWN}", hint=hint)
+    return None
+
+
+def _unknown(data: bytes, label: str = "") -> Malformed:
+    """What `data` looks like, in a sentence."""
+    if (look := _looks(data)) is not None:
+        return look
+    known, head = _KNOWN, data[:4096].lstrip()
     if label == "parameters":
         return Malformed("unknown-file", f"this holds only key parameters; what can be read is {known}")
     if label:
