@@ -366,6 +366,8 @@ def _basic(value: bytes) -> dict[str, Any]:
     reader.finish()
     if length is not None and not 0 <= length < 2**31:
         raise Malformed("bad-der", "a path length that is negative or absurd")
+    if length is not None and not ca:
+        raise Malformed("bad-der", "a path length for something that is not a CA")
     return {"ca": ca, "path_length": length}
 
 
@@ -409,6 +411,12 @@ def _subject_key(value: bytes) -> dict[str, Any]:
     key_id = reader.octets()
     reader.finish()
     return {"key_id": key_id}
+
+
+def _issuer_names(value: bytes) -> dict[str, Any]:
+    """Nobody uses them; they must be readable all the same."""
+    names.read_general_names(value)
+    return {}
 
 
 def read_points(value: bytes) -> tuple[DistributionPoint, ...]:
@@ -483,6 +491,7 @@ _READERS: dict[str, Callable[[bytes], dict[str, Any]]] = {
     oids.SUBJECT_KEY_ID: _subject_key,
     oids.AUTHORITY_KEY_ID: _authority,
     oids.SUBJECT_ALT_NAME: lambda value: {"names": names.read_general_names(value)},
+    oids.ISSUER_ALT_NAME: _issuer_names,
     oids.CRL_DISTRIBUTION_POINTS: lambda value: {"crl_points": read_points(value)},
     oids.AUTHORITY_INFO_ACCESS: _access,
     oids.NAME_CONSTRAINTS: lambda value: {"constraints": read_constraints(value)},

@@ -42,7 +42,7 @@ class Csr(NamedTuple):
 
 
 def encode_csr(asked: Names, spki: bytes, key_type: str, sign: Callable[[bytes], bytes]) -> bytes:
-    """A request for these names and this key, DER, with the names in an extensionRequest (RFC 2985 5.4.2). `sign` makes the signature over the bytes it is given."""
+    """A request for these names and this key, DER, with the names in an extensionRequest (RFC 2985 5.4.2). `sign` signs the bytes that it is given."""
     attributes = b""
     if asked.alternatives:
         san = extension(oids.SUBJECT_ALT_NAME, names.encode_general_names(asked), critical=not asked.common_name)

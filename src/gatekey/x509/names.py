@@ -27,8 +27,8 @@ _CN = oid(oids.COMMON_NAME)
 class GeneralNames(NamedTuple):
     """General names by kind (RFC 5280 4.2.1.6). `directory` holds distinguished names in DER.
 
-    `ips` are canonical addresses, in name constraints `address/prefix` (or `address/mask` for a mask with holes). `others` are all remaining kinds as
-    (kind, DER): the dotted type of an otherName, or `x400Address`, `ediPartyName`, `registeredID`.
+    `ips` are canonical addresses, in name constraints `address/prefix`. `others` are all remaining kinds as (kind, DER): the dotted type of an otherName,
+    or `x400Address`, `ediPartyName`, `registeredID`.
     """
 
     dns: tuple[str, ...] = ()
@@ -260,4 +260,6 @@ def _ip(content: bytes, subtree: bool) -> str:
     half = len(content) // 2
     base, mask = ip_address(content[:half]), ip_address(content[half:])
     ones = f"{int(mask):0{half * 8}b}".rstrip("0")
-    return f"{base}/{mask}" if "0" in ones else f"{base}/{len(ones)}"
+    if "0" in ones:
+        raise Malformed("bad-name", f"the mask {mask} has holes, where it must be a prefix (RFC 5280 4.2.1.10)")
+    return f"{base}/{len(ones)}"
