@@ -1,0 +1,202 @@
+"""The composition root: a home folder -> clock, ledger, keys, profiles, authority. Nothing else puts these together."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from . import config as configuration
+from . import files, profiles
+from .authority.authority import Authority, constraints_for
+from .config import Config
+from .errors import Conflict, Misconfigured
+from .keys.files import FileKeyring
+from .model.profile import Profile
+from .ports import Clock, Entropy, SystemClock, SystemEntropy
+from .store import schema
+from .store.database import Database
+from .store.dialect import SQLite
+from .store.ledger import Ledger
+from .store.reads import Reads
+from .x509.certificate import assemble
+
+Passphrase = Callable[[], bytes]
+
+
+class Founding(NamedTuple):
+    """What `init` is told. `days`: life of the roots, None for the profile's. `domains`, `ips`: name constraints on what issues leaves."""
+
+    name: str
+    flat: bool = False
+    key_type: str = "p256"
+    days: int | None = None
+    url: str = ""
+    domains: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
+    unencrypted_keys: bool = False
+    passphrase_file: Path | None = None
+
+
+def actor() -> str:
+    """Who acts, for the audit log: the user of this process."""
+    try:
+        import pwd
+
+        return f"user:{pwd.getpwuid(os.geteuid()).pw_name}"
+    except (ImportError, KeyError):
+        return f"user:{os.environ.get('USER', 'unknown')}"
+
+
+def open_authority(
+    home: Path, *, passphrase: Passphrase | None = None, clock: Clock | None = None, entropy: Entropy | None = None, who: str = "", database: Database | None = None
+) -> Authority:
+    """The authority that lives in `home`. `passphrase` is asked only when a key is opened.
+
+    Raises Misconfigured when there is none, when its configuration is wrong, or when a newer Gatekey has written its ledger.
+    """
+    config = configuration.load(home)
+    return _compose(config, passphrase, clock or SystemClock(), entropy or SystemEntropy(), who, database)
+
+
+def _compose(config: Config, passphrase: Passphrase | None, clock: Clock, entropy: Entropy, who: str, database: Database | None = None) -> Authority:
+    db = database or Database(SQLite(config.home / "ledger.db"))
+    schema.upgrade(db)
+    return Authority(
+        config=config,
+        ledger=Ledger(db, assemble),
+        reads=Reads(db),
+        keyring=FileKeyring(config.home / "keys", None if config.unencrypted_keys else passphrase or no_passphrase, entropy),
+        clock=clock,
+        entropy=entropy,
+        profile=_Profiles(config.home / "profiles"),
+        actor=who or actor(),
+        owner=f"{os.uname().nodename}:{os.getpid()}:{entropy.bytes(8).hex()}",
+    )
+
+
+class _Profiles:
+    """Profiles by name: the home's own before the built-in ones, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, Profile] = {}
+
+    def __call__(self, name: str) -> Profile:
+        if name not in self._read:
+            self._read[name] = profiles.find(name, self._folder)
+        return self._read[name]
+
+
+def no_passphrase() -> bytes:
+    """Stands where nobody can be asked. Raises Misconfigured with the ways to give one."""
+    raise Misconfigured(
+        "no-passphrase",
+        "the keys need a passphrase and nothing gives it",
+        hint="--passphrase-file FILE, GATEKEY_PASSPHRASE_FILE, a systemd credential called gatekey-passphrase, or passphrase-file in gatekey.toml",
+    )
+
+
+def passphrase_from(path: Path) -> bytes:
+    """The first line of a passphrase file. Raises NotFound, or Misconfigured when others may read it or it is empty."""
+    data = files.read(path, 64 * 1024)
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode
+        if mode & 0o077 and path.is_file():
+            raise Misconfigured("passphrase-exposed", f"others may read the passphrase file {path}", hint=f"chmod 600 {path}", path=str(path))
+    first = data.split(b"\n", 1)[0].rstrip(b"\r")
+    if not first:
+        raise Misconfigured("passphrase-empty", f"the first line of {path} is empty", hint="write the passphrase there", path=str(path))
+    return first
+
+
+def passphrase_file(explicit: Path | None, config_file: Path | None) -> Path | None:
+    """Where the passphrase lies: told, GATEKEY_PASSPHRASE_FILE, systemd's credential, the configuration; None when nothing says."""
+    if explicit:
+        return explicit
+    if named := os.environ.get("GATEKEY_PASSPHRASE_FILE"):
+        return Path(named)
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / "gatekey-passphrase"
+    return credential if credential.is_file() else config_file
+
+
+def create_authority(
+    home: Path, founding: Founding, *, passphrase: Passphrase | None = None, clock: Clock | None = None, entropy: Entropy | None = None, who: str = ""
+) -> Authority:
+    """Makes an authority in `home`: keys, ledger, CAs, first CRLs, configuration. All of it appears at once, or nothing does.
+
+    Raises Conflict when something lives there already, Misconfigured when the place cannot be written, Refused when policy says no.
+    """
+    from .authority import ceremony
+
+    _refuse_taken(home)
+    clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
+    staging = _staging(home, entropy)
+    try:
+        config = Config(staging, founding.name, founding.url, None, founding.passphrase_file, founding.unencrypted_keys)
+        for folder in ("keys", "authorities", "profiles"):
+            files.folder(staging / folder)
+        db = Database(SQLite(staging / "ledger.db"))
+        schema.create(db)
+        authority = _compose(config, passphrase, clock, entropy, who, db)
+        FileKeyring(staging, None, entropy).make("audit", "ed25519")
+        constraints = constraints_for(founding.domains, founding.ips)
+        made = ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints)
+        if founding.unencrypted_keys:
+            ceremony.note(authority, "keys.unencrypted", "keys")
+        from .x509 import pem
+
+        for record, released in zip(authority.records(), made, strict=True):
+            files.create(staging / "authorities" / f"{record.name}.crt", pem.encode("CERTIFICATE", released.der))
+        files.create(staging / "gatekey.toml", configuration.write(config), files.PRIVATE)
+        authority.close()
+        _settle(staging, home)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return open_authority(home, passphrase=passphrase, clock=clock, entropy=entropy, who=who)
+
+
+def _refuse_taken(home: Path) -> None:
+    try:
+        if (home / "gatekey.toml").exists() or (home / "ledger.db").exists():
+            raise Conflict("home-exists", f"an authority lives in {home} already; it was not touched", hint="say another place with --home", path=str(home))
+        if home.exists() and any(entry.name != "lost+found" for entry in home.iterdir()):
+            raise Conflict("home-not-empty", f"{home} is not empty", hint="say an empty or new folder with --home", path=str(home))
+    except OSError as error:
+        raise files.explain(error, home) from error
+
+
+def _staging(home: Path, entropy: Entropy) -> Path:
+    """A folder to build in: beside the home, so that one rename brings it there; inside it where the parent cannot be written (a service's state folder)."""
+    name = f".gatekey-init-{entropy.bytes(4).hex()}"
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        beside = home.parent / name
+        os.mkdir(beside, 0o700)
+        if not home.exists() or (not os.path.ismount(home) and home.stat().st_uid == os.geteuid()):
+            return beside
+        os.rmdir(beside)
+    except OSError as error:
+        if not home.is_dir() or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise files.explain(error, home) from error
+    files.folder(home / name)
+    return home / name
+
+
+def _settle(staging: Path, home: Path) -> None:
+    """Brings what was built to its place, the configuration last: without it nothing there counts as an authority."""
+    try:
+        if staging.parent == home:
+            for name in ("keys", "authorities", "profiles", "audit.key", "ledger.db", "gatekey.toml"):
+                os.rename(staging / name, home / name)
+            shutil.rmtree(staging, ignore_errors=True)
+            os.chmod(home, 0o700)
+        else:
+            os.rename(staging, home)
+    except OSError as error:
+        raise files.explain(error, home) from error

@@ -1,0 +1,160 @@
+"""The authority as one object: ledger, keys, clock, dice and profiles in one place, and what it knows of its own CAs. Verbs live in the files beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..config import Config
+from ..errors import Misconfigured, NotFound
+from ..model.plan import NameConstraints
+from ..model.profile import Profile
+from ..model.record import AuthorityRecord
+from ..model.request import CertificateId, IssuerFacts
+from ..ports import Clock, Entropy, Keyring, Signer
+from ..store.ledger import Ledger
+from ..store.reads import Reads
+from ..x509 import certificate as x509_certificate
+from ..x509 import signature as x509_signature
+from ..x509.certificate import Certificate, Issuer
+from ..x509.spki import read_spki
+
+
+class Issuing(NamedTuple):
+    """One of our CAs, ready to issue: its row, its certificate, what policy must know and what the encoder needs."""
+
+    record: AuthorityRecord
+    certificate: Certificate
+    key_type: str
+    facts: IssuerFacts
+    encoding: Issuer
+
+
+class Authority:
+    """Everything an authority is made of. Made by `app.py` only.
+
+    `actor`: who acts, for the audit log and for idempotency. `owner`: this process, for leases.
+    """
+
+    def __init__(
+        self, *, config: Config, ledger: Ledger, reads: Reads, keyring: Keyring, clock: Clock, entropy: Entropy, profile: Callable[[str], Profile], actor: str, owner: str
+    ) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.reads = reads
+        self.keyring = keyring
+        self.clock = clock
+        self.entropy = entropy
+        self.profile = profile
+        self.actor = actor
+        self.owner = owner
+        self._records: list[AuthorityRecord] = []
+        self._issuing: dict[str, Issuing] = {}
+
+    def now(self) -> int:
+        """POSIX seconds."""
+        return self.clock.now()
+
+    def close(self) -> None:
+        """Closes the ledger's connections."""
+        self.ledger.db.close()
+
+    def records(self) -> list[AuthorityRecord]:
+        """All our CAs in the order of their making."""
+        if not self._records:
+            self._records = self.reads.authorities()
+        return self._records
+
+    def forget(self) -> None:
+        """Reads the CAs again at the next question: after a ceremony."""
+        self._records = []
+        self._issuing = {}
+
+    def record(self, name: str) -> AuthorityRecord:
+        """One CA by its short name. Raises NotFound and names those that exist."""
+        for record in self.records():
+            if record.name == name:
+                return record
+        known = ", ".join(record.name for record in self.records())
+        raise NotFound("no-authority", f"there is no authority called {name!r}", hint=f"there are: {known}", known=known)
+
+    def side(self, side: str) -> list[AuthorityRecord]:
+        """All CAs of one side (`people` or `servers`), roots first; with --flat the one CA is on both."""
+        return sorted((r for r in self.records() if r.side in (side, "both")), key=lambda r: not r.is_root)
+
+    def issuer_for(self, profile: Profile) -> str:
+        """The CA that issues what this profile describes: the newest issuing one of its side, or the flat one."""
+        wanted = profile.issuer or "people"
+        if any(r.name == wanted for r in self.records()):
+            return wanted
+        found = [r for r in self.records() if r.role in ("issuing", "flat") and r.side in (wanted, "both")]
+        if not found:
+            raise Misconfigured("no-issuer", f"no authority here issues what the profile {profile.name!r} describes", hint="gatekey authority list")
+        return found[-1].name
+
+    def issuing(self, name: str) -> Issuing:
+        """A CA with its certificate read. Raises NotFound."""
+        if name not in self._issuing:
+            record = self.record(name)
+            certificate = x509_certificate.read_certificate(self.ledger.der(CertificateId(record.parent, record.serial)))
+            self._issuing[name] = issuing_of(record, certificate)
+        return self._issuing[name]
+
+    def signer(self, name: str) -> Signer:
+        """The private key of a CA. Raises Misconfigured when it is not here or cannot be opened."""
+        try:
+            return self.keyring.open(name)
+        except NotFound as missing:
+            raise Misconfigured(
+                "key-not-here",
+                f"the key of {name} is not here",
+                hint=f"bring {name}.key back into {self.config.home / 'keys'} for this step, then take it away again",
+            ) from missing
+
+    def has_key(self, name: str) -> bool:
+        """Whether the private key of a CA is here; a root's may be locked away."""
+        return name in self.keyring.labels()
+
+    def chain(self, name: str) -> list[Certificate]:
+        """A CA's certificate and those above it, the root last."""
+        found = []
+        record = self.record(name)
+        while True:
+            found.append(self.issuing(record.name).certificate)
+            if record.is_root:
+                return found
+            record = self.record(record.parent)
+
+
+def issuing_of(record: AuthorityRecord, certificate: Certificate) -> Issuing:
+    """What policy and encoder need to know of a CA, out of its certificate."""
+    key_type = read_spki(certificate.spki).label
+    facts = issuer_facts(record.name, certificate, key_type)
+    return Issuing(record, certificate, key_type, facts, Issuer(certificate.subject, certificate.key_id, x509_signature.algorithm(key_type)))
+
+
+def issuer_facts(name: str, certificate: Certificate, key_type: str) -> IssuerFacts:
+    """A CA's limits as policy reads them."""
+    permitted = excluded = None
+    if certificate.constraints is not None:
+        permitted, excluded = certificate.constraints
+    ips = tuple(permitted.ips) if permitted and permitted.ips else None
+    if ips is None and excluded and excluded.ips:
+        ips = ()
+    return IssuerFacts(
+        name=name,
+        not_after=certificate.not_after,
+        ca_key_type=key_type,
+        path_length=certificate.path_length,
+        permitted_dns=tuple(permitted.dns) if permitted and permitted.dns else None,
+        permitted_emails=tuple(permitted.emails) if permitted and permitted.emails else None,
+        permitted_ips=ips,
+    )
+
+
+def constraints_for(domains: tuple[str, ...], ips: tuple[str, ...]) -> NameConstraints | None:
+    """Name constraints of `--permit-domain`: DNS:D, email:D and email:.D are permitted; every IP address is excluded unless `--permit-ip` names some."""
+    if not domains and not ips:
+        return None
+    emails = tuple(form for domain in domains for form in (domain, f".{domain}"))
+    return NameConstraints(dns=domains, emails=emails, ips=ips, no_ips=not ips)

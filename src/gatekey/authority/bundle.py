@@ -1,0 +1,72 @@
+"""The folder of files that a web server needs: trust chain, every CRL of it, deny lists, who is who."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import files
+from ..model.bundle import Denied, Known, manifest, texts
+from ..x509 import pem
+from ..x509.names import rfc2253
+from . import crl
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+
+class Bundle(NamedTuple):
+    """Contents by file name, the revocation number up to which they are complete, and until when the CRLs are good (POSIX seconds)."""
+
+    contents: dict[str, bytes]
+    number: int
+    made_at: int
+    fresh_until: int
+    crls: list[crl.CurrentCrl]
+
+
+def make(authority: Authority) -> Bundle:
+    """The bundle of the people side as it stands now; CRLs older than a day or incomplete are signed again first.
+
+    Raises Misconfigured when a CRL is missing or stale and its key is away: an incomplete bundle shuts everybody out, so there is none.
+    """
+    now = authority.now()
+    cas = authority.side("people")
+    names = {record.name: rfc2253(authority.issuing(record.name).certificate.subject) for record in cas}
+    # The number first: what is read after it may be newer, never older.
+    number = authority.reads.revocation_number()
+    crls = [crl.current(authority, record.name) for record in cas]
+    denied = [Denied(names[issuer], serial) for issuer, serial in authority.reads.revoked(tuple(names), now)]
+    contents = {
+        "people-chain.pem": b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in cas),
+        "all.crl.pem": b"".join(pem.encode("X509 CRL", one.der) for one in crls),
+    }
+    leaf_issuers = [names[record.name] for record in cas if record.role != "root"]
+    for name, text in texts(denied, _known(authority, names, now), leaf_issuers, now).items():
+        contents[name] = text.encode()
+    fresh_until = min(one.next_update for one in crls)
+    contents["manifest.json"] = manifest(number, now, fresh_until, contents).encode()
+    return Bundle(contents, number, now, fresh_until, crls)
+
+
+def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]:
+    holders = {holder.login: holder for holder in authority.reads.holders("person", "device", "service")}
+    known = []
+    for record in authority.reads.alive(now, issuers=tuple(names)):
+        holder = holders.get(record.holder)
+        if holder is None or holder.left_at:
+            continue
+        known.append(
+            Known(
+                names[record.issuer], record.issuer, record.serial, record.fingerprint,
+                holder.login, holder.name, holder.email, holder.groups, record.device, record.not_after,
+            )
+        )  # fmt: skip
+    return known
+
+
+def publish(authority: Authority, out: Path) -> Bundle:
+    """Writes the bundle into a folder and switches to it as a whole. Raises what `make` and the file system raise; the old files then stay."""
+    made = make(authority)
+    files.switch(out, made.contents, f"{made.number}-{made.made_at}")
+    return made

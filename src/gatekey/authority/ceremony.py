@@ -1,0 +1,68 @@
+"""Making authorities: the two hierarchies of `init`, or the one flat CA. Each goes through the same six steps as every certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..lifecycle import Released
+from ..model.names import Names
+from ..model.plan import NameConstraints
+from ..model.record import AuthorityRecord
+from ..model.request import Request
+from ..store import audit
+from . import crl
+from .issue import found_root
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+
+class Founding(NamedTuple):
+    """One CA to be made: short name, its place, and what its subject says after the authority's name."""
+
+    name: str
+    role: str
+    side: str
+    parent: str
+    title: str
+
+
+#: Parents before children. Web servers trust the people side only, browsers the servers side only, so neither can stand in for the other.
+TWO_HIERARCHIES = (
+    Founding("people-root", "root", "people", "people-root", "people root"),
+    Founding("people", "issuing", "people", "people-root", "people"),
+    Founding("servers-root", "root", "servers", "servers-root", "servers root"),
+    Founding("servers", "issuing", "servers", "servers-root", "servers"),
+)
+FLAT = (Founding("root", "flat", "both", "root", ""),)
+
+
+def found(authority: Authority, *, flat: bool, key_type: str, days: int | None, constraints: NameConstraints | None) -> list[Released]:
+    """Makes all CAs with their keys and first CRLs. `days`: life of the roots; None leaves it to the profile. Constraints go onto what issues leaves."""
+    return [_found(authority, founding, key_type, days, constraints) for founding in (FLAT if flat else TWO_HIERARCHIES)]
+
+
+def _found(authority: Authority, founding: Founding, key_type: str, days: int | None, constraints: NameConstraints | None) -> Released:
+    signer = authority.keyring.make(founding.name, key_type)
+    title = f"{authority.config.name} {founding.title}".strip()
+    is_root = founding.parent == founding.name
+    request = Request(
+        profile=founding.name,
+        names=Names(common_name=title),
+        spki=signer.spki,
+        holder=f"authority:{founding.name}",
+        days=days if is_root else None,
+        requester=authority.actor,
+        door="ceremony",
+        issuer=founding.parent,
+    )
+    record = AuthorityRecord(founding.name, founding.role, founding.side, founding.parent, "", 0)
+    released = found_root(authority, request, record, None if founding.role == "root" else constraints)
+    crl.make(authority, founding.name)
+    return released
+
+
+def note(authority: Authority, action: str, subject: str) -> None:
+    """Writes something that weakens us into the audit log."""
+    with authority.ledger.db.transaction("audit note") as tx:
+        audit.append(tx, authority.now(), audit.Event(authority.actor, action, subject))

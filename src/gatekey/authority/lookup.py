@@ -1,0 +1,91 @@
+"""REF: what a person calls a certificate. File, full serial, fingerprint, login, e-mail, in this order; a renewed lineage means its newest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import files
+from ..errors import Conflict, NotFound
+from ..model.instants import day
+from ..model.record import CertificateRecord
+from ..model.status import ABANDONED, EXPIRED, HELD, NOT_YET, REVOKED, VALID
+from ..x509 import certificate as x509_certificate
+from ..x509.sniff import sniff
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+_SERIAL = re.compile(r"(0x)?([0-9A-Fa-f]{2}[:]?){1,20}")
+
+
+def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = ()) -> CertificateRecord:
+    """The one certificate that `ref` means. `wanted`: statuses that can be meant when several could be (the verb's own sense).
+
+    Raises NotFound; Conflict when several remain, listing them.
+    """
+    found = candidates(authority, ref)
+    now = authority.now()
+    exact = _exact(authority, ref)
+    if not exact and wanted and len(found) > 1:
+        narrowed = [record for record in found if record.status(now) in wanted]
+        found = narrowed or found
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise NotFound("no-certificate", f"no certificate answers to {ref!r}", hint="gatekey list; a REF is a serial, a fingerprint, a login, an e-mail or a certificate file")
+    listed = [f"{record.serial}  {record.title}  {record.device or '-'}  {record.status(now)} until {day(record.not_after)}" for record in found]
+    raise Conflict("ambiguous", f"{ref!r} can mean {len(found)} certificates", hint="say which, by its serial:\n  " + "\n  ".join(listed), candidates=[r.serial for r in found])
+
+
+def candidates(authority: Authority, ref: str) -> list[CertificateRecord]:
+    """Everything that `ref` can mean: of the first kind that answers, the newest of each lineage."""
+    exact = _exact(authority, ref)
+    if exact:
+        return exact
+    holder = authority.reads.holder(ref) or (authority.reads.holder_by_email(ref) if "@" in ref else None)
+    if holder is None:
+        return []
+    return newest_of_lineages(authority.reads.by_holder(holder.login), authority.now())
+
+
+def _exact(authority: Authority, ref: str) -> list[CertificateRecord]:
+    path = Path(ref)
+    if ref and (path.is_file() or "/" in ref):
+        return [_from_file(authority, path)]
+    digits = ref.replace(":", "").removeprefix("0x").upper()
+    if _SERIAL.fullmatch(ref) and len(digits) >= 16:
+        found = authority.reads.by_serial(digits.zfill(32)) or authority.reads.by_serial(digits)
+        if found:
+            return found
+    if re.fullmatch(r"[0-9A-F]{64}", digits):
+        return authority.reads.by_fingerprint(digits)
+    return []
+
+
+def _from_file(authority: Authority, path: Path) -> CertificateRecord:
+    for kind, der in sniff(files.read(path)):
+        if kind == "certificate":
+            certificate = x509_certificate.read_certificate(der)
+            found = authority.reads.by_fingerprint(certificate.fingerprint)
+            if found:
+                return found[0]
+            raise NotFound("not-ours", f"the certificate in {path} ({certificate.common_name or certificate.serial}) was not issued here")
+    raise NotFound("no-certificate", f"there is no certificate in {path}", hint="give NAME.crt")
+
+
+def newest_of_lineages(records: list[CertificateRecord], now: int) -> list[CertificateRecord]:
+    """One per lineage: the newest that is not revoked, or the newest at all. Newest is what nothing of the same lineage renews."""
+    rank = {VALID: 3, HELD: 3, NOT_YET: 3, EXPIRED: 2, REVOKED: 1, ABANDONED: 0}
+    renewed = {record.renews for record in records}
+
+    def weight(record: CertificateRecord) -> tuple[int, bool, int]:
+        return rank[record.status(now)], "/".join(record.id) not in renewed, record.recorded_at
+
+    best: dict[str, CertificateRecord] = {}
+    for record in records:
+        held = best.get(record.lineage)
+        if held is None or weight(record) > weight(held):
+            best[record.lineage] = record
+    return list(best.values())

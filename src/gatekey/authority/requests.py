@@ -1,0 +1,149 @@
+"""The everyday questions, translated into one Request each: a person's certificate, a server's, one from a CSR, a renewal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import Conflict, Refused
+from ..model.holder import Holder
+from ..model.names import Names, host_problem, ip_address, login_problem
+from ..model.record import CertificateRecord
+from ..model.request import Request
+from ..model.status import HELD, REVOKED
+from ..x509.certificate import read_certificate
+
+if TYPE_CHECKING:
+    from ..x509.csr import Csr
+    from .authority import Authority
+
+Asked = tuple[Request, Holder]
+
+#: Which kind of holder a profile's certificates belong to, when they are asked for by profile name.
+KIND_OF_PROFILE = {"client": "person", "device": "device", "server": "server", "ocsp-responder": "service", "probe": "service"}
+
+
+def client(
+    authority: Authority,
+    login: str,
+    spki: bytes,
+    *,
+    email: str = "",
+    name: str = "",
+    device: str = "",
+    groups: Sequence[str] = (),
+    days: int | None = None,
+    proof: str = "made-here",
+    door: str = "cli",
+    idempotency: str = "",
+) -> Asked:
+    """A person's certificate for one device. The person is taken from the ledger, or appears with it.
+
+    Raises Conflict when the login has another e-mail already, Refused when the login cannot be one.
+    """
+    if problem := login_problem(login):
+        raise Refused("bad-login", problem, hint="for example ann or ann.miller; the display name may have any characters: gatekey people set LOGIN --name ...")
+    known = authority.reads.holder(login)
+    if known and email and known.email and known.email.lower() != email.lower():
+        raise Conflict(
+            "other-email", f"{known.login} has the e-mail {known.email}, not {email}", hint=f"gatekey people set {quoted(known.login)} --email {email}", known=known.email
+        )
+    login = known.login if known else login
+    email = known.email if known and known.email else email
+    holder = Holder(login, "person", name=name, email=email, groups=tuple(groups))
+    names = Names(common_name=login, emails=(email,) if email else ())
+    profile = authority.profile("client")
+    request = Request(
+        profile.name, names, spki, login, device, days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
+    )  # fmt: skip
+    return request, holder
+
+
+def server(
+    authority: Authority, hosts: Sequence[str], spki: bytes, *, ips: Sequence[str] = (), days: int | None = None, proof: str = "made-here", door: str = "cli", idempotency: str = ""
+) -> Asked:
+    """A web server's certificate. An address among `hosts` becomes an iPAddress; the first name is the common name and the holder."""
+    names = server_names(hosts, ips)
+    first = next(iter(names.alternatives), "")
+    profile = authority.profile("server")
+    request = Request(
+        profile.name, names, spki, first, "", days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
+    )  # fmt: skip
+    return request, Holder(first, "server")
+
+
+def server_names(hosts: Sequence[str], ips: Sequence[str] = ()) -> Names:
+    """Names of a server out of words: lower case, no final dot, addresses told from host names, the first one also as common name if it fits."""
+    dns: list[str] = []
+    addresses: list[str] = []
+    order: list[str] = []
+    for word in (*hosts, *ips):
+        address = ip_address(word)
+        value = address or (word if word in ips else word.lower().removesuffix("."))
+        target = addresses if address or word in ips else dns
+        if value not in target:
+            target.append(value)
+            order.append(value)
+    first = order[0] if order else ""
+    return Names(common_name=first if len(first) <= 64 else "", dns=tuple(dns), ips=tuple(addresses))
+
+
+def from_csr(
+    authority: Authority, profile_name: str, csr: Csr, *, days: int | None = None, door: str = "cli", device: str = "", idempotency: str = ""
+) -> Asked:
+    """What a CSR asks for under a profile: its public key, common name and alternative names; never its extensions, usages or dates."""
+    profile = authority.profile(profile_name)
+    asked = csr.names
+    kind = KIND_OF_PROFILE.get(profile_name, {"client": "person", "server": "server"}.get(profile.kind, "service"))
+    if profile.subject == "first-host":
+        hosts = list(asked.dns)
+        common = asked.common_name
+        if common and common.lower() not in hosts and not ip_address(common) and host_problem(common.lower()) is None:
+            hosts.insert(0, common.lower())
+        names = server_names(hosts, asked.ips)._replace(emails=asked.emails)
+        if common and common.lower() not in names.alternatives:
+            names = names._replace(common_name=common)
+        login = next(iter(names.alternatives), common)
+    else:
+        names, login = asked, asked.common_name
+    known = authority.reads.holder(login) if login else None
+    if kind == "person" and known and known.email and not names.emails:
+        names = names._replace(emails=(known.email,))
+    if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
+        raise Conflict("other-email", f"{known.login} has the e-mail {known.email}, not {names.emails[0]}", hint=f"gatekey people set {quoted(known.login)} --email {names.emails[0]}")
+    holder = Holder(known.login if known else login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
+    request = Request(
+        profile.name, names, csr.spki, holder.login, device, days, None, "csr", authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
+    )  # fmt: skip
+    return request, holder
+
+
+def renewal(
+    authority: Authority, old: CertificateRecord, spki: bytes | None, *, proof: str = "same-key", days: int | None = None, door: str = "cli", idempotency: str = ""
+) -> Asked:
+    """A successor of `old` with the same key (`spki` None) or another one. Raises Refused when the old one was taken away: that is what renewing must not undo."""
+    now = authority.now()
+    standing = old.status(now)
+    if standing in (REVOKED, HELD):
+        word = "held" if standing == HELD else f"revoked ({old.revoked_reason})"
+        hint = f"gatekey unhold {old.serial}" if standing == HELD else "issue a new one with a new key"
+        raise Refused("renew-revoked", f"{old.title} ({old.serial}) is {word} and cannot be renewed", hint=hint)
+    certificate = read_certificate(authority.ledger.der(old.id))
+    general = certificate.names
+    names = Names(certificate.common_name, tuple(general.dns), tuple(general.ips), tuple(general.emails))
+    known = authority.reads.holder(old.holder)
+    if known and known.kind == "person":
+        names = names._replace(emails=(known.email,) if known.email else ())
+    profile = authority.profile(old.profile)
+    request = Request(
+        profile.name, names, spki or certificate.spki, old.holder, old.device, days, None, proof, authority.actor, door, idempotency,
+        renews=old.id, issuer=authority.issuer_for(profile),
+    )  # fmt: skip
+    return request, known or Holder(old.holder, old.kind)
+
+
+def quoted(word: str) -> str:
+    """A word as it must be typed in a shell."""
+    import shlex
+
+    return shlex.quote(word)

@@ -1,0 +1,79 @@
+"""Taking certificates away and giving held ones back. The ledger changes in one transaction; CRLs and the published folder follow at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import NotFound, Refused
+from ..model.request import CertificateId
+from ..model.status import REVOKE_REASONS
+from ..store.ledger import HOLD, Taken
+from ..x509.crl import encode_entry
+from . import bundle, crl
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+
+def revoke(authority: Authority, which: CertificateId, reason: str = "unspecified") -> list[Taken]:
+    """Revokes one certificate; with key-compromise every live one with the same key, under every issuer, and the key is never certified again.
+
+    Raises Refused for a reason that is not one, NotFound, Conflict when it is revoked already.
+    """
+    if reason not in REVOKE_REASONS:
+        raise Refused("bad-reason", f"{reason!r} is not a reason", hint=f"reasons are {', '.join(REVOKE_REASONS)}; to take it away for a while: gatekey hold")
+    return _take(authority, which, reason)
+
+
+def hold(authority: Authority, which: CertificateId) -> list[Taken]:
+    """Takes a certificate away until `unhold`. Raises NotFound, Conflict when it is held or revoked already."""
+    return _take(authority, which, HOLD)
+
+
+def unhold(authority: Authority, which: CertificateId) -> None:
+    """Gives a held certificate back. Raises NotFound, Conflict when it is not held, Refused when its holder has left."""
+    record = next((r for r in authority.reads.by_serial(which.serial) if r.id == which), None)
+    holder = authority.reads.holder(record.holder) if record else None
+    if holder and holder.left_at:
+        raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
+    authority.ledger.unhold(which, at=authority.now(), actor=authority.actor)
+    follow(authority, {which.issuer})
+
+
+def leave(authority: Authority, login: str) -> list[Taken]:
+    """Marks a person as gone and takes everything she has, in one transaction. Raises NotFound, Refused when she left before."""
+    holder = authority.reads.holder(login)
+    if holder is None or holder.kind == "authority":
+        raise NotFound("no-holder", f"nobody is called {login!r}", hint="gatekey people list")
+    if holder.left_at:
+        raise Refused("holder-left", f"{holder.login} has left already", hint=f"gatekey people show {holder.login}")
+    taken = authority.ledger.leave(holder.login, at=authority.now(), actor=authority.actor, entry=encode_entry)
+    follow(authority, {one.id.issuer for one in taken})
+    return taken
+
+
+def reconcile(authority: Authority) -> list[CertificateId]:
+    """Closes what earlier runs left half done: drafts whose lease is over are abandoned. Harmless beside live issuances, and cheap when there is nothing."""
+    return authority.ledger.abandon(now=authority.now(), entry=encode_entry, actor=authority.actor)
+
+
+def follow(authority: Authority, issuers: set[str]) -> None:
+    """What follows from a change: new CRLs of these CAs, and the published folder."""
+    for issuer in sorted(issuers):
+        crl.current(authority, issuer, refresh=0)
+    if authority.config.publish:
+        bundle.publish(authority, authority.config.publish)
+
+
+def _take(authority: Authority, which: CertificateId, reason: str) -> list[Taken]:
+    _not_a_ca(authority, which)
+    authority.signer(which.issuer)  # before anything changes: a revocation whose CRL cannot be signed would leave web servers behind
+    taken = authority.ledger.revoke(which, reason, at=authority.now(), actor=authority.actor, entry=encode_entry)
+    follow(authority, {one.id.issuer for one in taken})
+    return taken
+
+
+def _not_a_ca(authority: Authority, which: CertificateId) -> None:
+    for record in authority.records():
+        if which == (record.parent, record.serial):
+            raise Refused("revoke-authority", f"{which.serial} is the certificate of the authority {record.name}", hint="an authority is not revoked like a leaf; retire it instead")

@@ -1,0 +1,114 @@
+"""The command `gatekey`. This file only knows the names of the verbs; each is read from its own file when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ..errors import GatekeyError
+from .session import Family, Session
+
+#: verb -> (file in this folder, function, one line of help), in the order of the help.
+VERBS = {
+    "demo": ("demo", "demo", "The whole story with real TLS on this machine, ending with a client who is shut out."),
+    "init": ("init", "init", "Make an authority."),
+    "request": ("request", "request", "Make a private key and a certificate request; needs no authority."),
+    "issue": ("issue", "issue", "Give a person or a web server a certificate."),
+    "sign": ("issue", "sign", "Issue from a certificate request under a named profile."),
+    "renew": ("issue", "renew", "Issue a successor, with the same or a new key."),
+    "p12": ("p12", "p12", "Make a PKCS#12 or PEM file for another device from what is there."),
+    "list": ("listing", "list_", "Who has which certificate."),
+    "show": ("listing", "show", "All about one certificate, or about any certificate, request, CRL or PKCS#12 file."),
+    "revoke": ("revoke", "revoke", "Take a certificate away for good."),
+    "hold": ("revoke", "hold", "Take a certificate away for a while."),
+    "unhold": ("revoke", "unhold", "Give a held certificate back."),
+    "leave": ("revoke", "leave", "A person leaves: everything she has is taken away."),
+    "people": ("people", "people", "People, their groups and devices."),
+    "crl": ("publish", "crl", "The certificate revocation list now."),
+    "bundle": ("publish", "bundle", "The folder of files that a web server needs."),
+    "trust": ("publish", "trust", "How to trust our servers' root on this machine."),
+    "verify": ("verify", "verify", "Would we let this certificate in, and why not."),
+    "authority": ("authority", "authority", "The authority's own certificates."),
+    "store": ("keep", "store", "The ledger: is it whole?"),
+    "passphrase": ("keep", "passphrase", "The passphrase of the keys."),
+    "completion": ("keep", "completion", "Completion of verbs for your shell."),
+}
+
+HELP = """Put a private website behind client certificates.
+
+Gatekey is the authority: it gives every person, device and web server a certificate of their own, takes it away again, and tells the web server whom
+to let in. It is not a public certificate authority: browsers trust it only where you install its root.
+
+The first five minutes:
+
+\b
+  gatekey init "Kitty CA"                       make the authority
+  gatekey issue server app.example              key and certificate for the web server
+  gatekey issue client ann --email ann@x.org    key, certificate and PKCS#12 for Ann
+  gatekey bundle --out /etc/gatekey             what the web server needs to know
+  gatekey revoke ann                            shut the door on Ann
+
+REF is a serial in hex, a fingerprint, a login, an e-mail or a certificate file. Exit codes: 0 done, 1 refused or found wanting, 2 usage,
+3 misconfigured, 4 unavailable (try again).
+"""
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"gatekey {version('gatekey')}")
+        ctx.exit()
+
+
+@click.group("gatekey", cls=Family, lazy=VERBS, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Say the version and end.")
+def gatekey() -> None:
+    pass
+
+
+def run(args: list[str]) -> int:
+    """Runs one command line and answers with its exit code. Never a traceback: set GATEKEY_DEBUG=1 to see one."""
+    from . import say
+
+    session = Session()
+    try:
+        gatekey.main(args, prog_name="gatekey", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as wrong:
+        say.words(f"gatekey: {wrong.format_message()}")
+        if wrong.ctx is not None:
+            say.words(f"  {wrong.ctx.command_path} --help says how it is used")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        say.words("gatekey: stopped")
+        return 130
+    except GatekeyError as refused:
+        say.error(refused, in_json=session.json)
+        return refused.exit_code
+    except BrokenPipeError:
+        # Whoever read our results has heard enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        from ..files import explain
+
+        refused = explain(error, error.filename or "a file")
+        say.error(refused, in_json=session.json)
+        return refused.exit_code
+    except Exception as fault:
+        if os.environ.get("GATEKEY_DEBUG"):
+            raise
+        say.words(f"gatekey: this is a fault in Gatekey itself: {type(fault).__name__}: {fault}")
+        say.words("  please report it with the output of the same command under GATEKEY_DEBUG=1")
+        return 1
+    return 0
+
+
+def main() -> None:
+    """The entry point of the command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""`gatekey init`: makes the authority."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import app
+from ..config import url_problem
+from ..errors import Misconfigured, Reason, Refused
+from ..model.instants import day
+from ..model.keytypes import DEFAULT, MADE_HERE
+from ..model.names import common_name_problem, host_problem
+from . import say
+from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase_option
+
+if TYPE_CHECKING:
+    from ..authority.authority import Authority
+
+
+@click.command("init", cls=Verb)
+@click.argument("name")
+@click.option("--flat", is_flag=True, help="One self-signed CA that signs people and servers itself.")
+@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of the authority's keys.")
+@click.option("--days", type=int, help="Life of the roots in days (default 7300: 20 years).")
+@click.option("--url", default="", help="Where people will reach the service over HTTP: goes into certificates as CRL and AIA addresses.")
+@click.option("--permit-domain", "domains", multiple=True, metavar="D", help="Only hosts and e-mail of this domain, ever (name constraints). May be repeated.")
+@click.option("--permit-ip", "ips", multiple=True, metavar="CIDR", help="With --permit-domain: these addresses too (otherwise none).")
+@click.option("--admin", metavar="LOGIN", help="Also a certificate for yourself, in the group administrators.")
+@click.option("--unencrypted-keys", is_flag=True, help="Keys without a passphrase. Whoever reads the disk is the authority.")
+@passphrase_option
+@pass_session
+def init(
+    session: Session, name: str, flat: bool, key_type: str, days: int | None, url: str, domains: tuple[str, ...], ips: tuple[str, ...], admin: str | None, unencrypted_keys: bool
+) -> None:
+    """Make an authority called NAME.
+
+    Two hierarchies, each with its own root: `people` issues certificates for people and devices, `servers` for web servers, so neither can ever stand in
+    for the other. With --flat one self-signed CA does both, as in the classic walk-through. Keys are encrypted with a passphrase: asked for on a terminal,
+    or the first line of --passphrase-file or GATEKEY_PASSPHRASE_FILE.
+
+    \b
+      gatekey init "Kitty CA"
+      gatekey init "Kitty CA" --permit-domain kitty.example --passphrase-file /root/kitty.pass
+      gatekey init kitty-ca --flat --key-type rsa-4096
+    """
+    domains = tuple(domain.lower().lstrip(".").removeprefix("*.") for domain in domains)
+    _check(name, url, domains, ips, flat=flat)
+    home = session.place
+    passphrase, file = _passphrase(session, unencrypted=unencrypted_keys)
+    founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file)
+    if key_type.startswith("rsa-"):
+        session.words(f"making {'one' if flat else 'four'} {key_type} key{'' if flat else 's'}; this takes some seconds")
+    authority = app.create_authority(home, founding, passphrase=passphrase)
+    if session.json:
+        say.as_json({"home": str(home), "name": name, "flat": flat, "authorities": [_account(authority, record.name) for record in authority.records()]})
+    else:
+        _tell(session, authority, home)
+    if admin:
+        _administrator(session, authority, admin)
+
+
+def _check(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, ...], *, flat: bool) -> None:
+    import ipaddress
+
+    longest = name if flat else f"{name} servers root"
+    problems = [("bad-name", common_name_problem(name) or (common_name_problem(longest) and f"{name!r} is too long: with what is added it has more than 64 characters"))]
+    problems.append(("bad-url", url_problem(url) if url else None))
+    problems += [("bad-host", host_problem(domain, wildcard=False)) for domain in domains]
+    for block in ips:
+        try:
+            ipaddress.ip_network(block)
+        except ValueError as error:
+            problems.append(("bad-ip", f"{block!r} is not a block of addresses: {error}"))
+    reasons = tuple(Reason(code, problem) for code, problem in problems if problem)
+    if reasons:
+        raise Refused.because(reasons)
+
+
+def _blocks(ips: tuple[str, ...]) -> tuple[str, ...]:
+    import ipaddress
+
+    return tuple(str(ipaddress.ip_network(block)) for block in ips)
+
+
+def _passphrase(session: Session, *, unencrypted: bool) -> tuple[Callable[[], bytes] | None, Path | None]:
+    """How the new keys are protected, and the passphrase file that the configuration should remember."""
+    found = app.passphrase_file(session.passphrase_file, None)
+    if unencrypted:
+        if found and session.passphrase_file:
+            raise click.UsageError("--unencrypted-keys and --passphrase-file exclude each other")
+        return None, None
+    if found:
+        secret = app.passphrase_from(found)
+        return lambda: secret, None
+    if sys.stdin.isatty():
+        secret = ask_new_passphrase()
+        return lambda: secret, None
+    raise Misconfigured(
+        "no-passphrase",
+        "the authority's keys need a passphrase and nothing gives it",
+        hint="--passphrase-file FILE (first line, mode 0600), or GATEKEY_PASSPHRASE_FILE; without one only with --unencrypted-keys",
+    )
+
+
+def _account(authority: Authority, name: str) -> dict[str, object]:
+    from ..model.instants import iso
+
+    certificate = authority.issuing(name).certificate
+    return {
+        "authority": name,
+        "subject": certificate.common_name,
+        "key_type": authority.issuing(name).key_type,
+        "serial": certificate.serial,
+        "fingerprint": certificate.fingerprint,
+        "not_after": iso(certificate.not_after),
+    }
+
+
+def _tell(session: Session, authority: Authority, home: Path) -> None:
+    say.result(str(home))
+    for record in authority.records():
+        certificate = authority.issuing(record.name).certificate
+        session.words(f"  {record.name.ljust(12)}  {certificate.common_name}, {authority.issuing(record.name).key_type}, until {day(certificate.not_after)}")
+    roots = [record.name for record in authority.records() if record.role == "root"]
+    if roots:
+        session.words()
+        session.words("Everything but ceremonies and the root CRLs works without the root keys. Move them to a safe place now:")
+        for root in roots:
+            session.words(f"  {home / 'keys' / root}.key")
+    if authority.config.unencrypted_keys:
+        say.warn("the keys are not encrypted: whoever can read the disk is the authority")
+    session.words()
+    session.words("next:  gatekey issue server HOST    gatekey issue client NAME    gatekey trust")
+
+
+def _administrator(session: Session, authority: Authority, login: str) -> None:
+    from .issue import Wishes, issue_client
+
+    authority.close()
+    session.words()
+    issue_client(session, authority, login, Wishes(groups=("administrators",)))

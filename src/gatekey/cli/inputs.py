@@ -1,0 +1,107 @@
+"""Reading what a person names: a CSR, a key, a certificate, as PEM or DER, from a file or stdin; with a sentence when it is something else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import files
+from ..errors import Malformed, Misconfigured
+from ..x509.sniff import sniff
+
+if TYPE_CHECKING:
+    from ..keys.material import PrivateKey
+    from ..x509.csr import Csr
+
+#: A request, key or certificate is small; a larger file is a mistake.
+LIMIT = 1024 * 1024
+
+NAMES = {
+    "certificate": "a certificate",
+    "csr": "a certificate request",
+    "crl": "a CRL",
+    "private-key": "a private key",
+    "encrypted-private-key": "an encrypted private key",
+    "public-key": "a public key",
+    "pkcs12": "a PKCS#12 file",
+    "pkcs7": "a PKCS#7 file",
+    "ocsp-response": "an OCSP response",
+}
+
+
+def read(path: Path, limit: int = LIMIT) -> bytes:
+    """A file, or stdin for `-`."""
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(limit + 1)
+        if len(data) > limit:
+            raise Malformed("too-large", f"stdin holds more than the {limit // 1024} KiB that are read here")
+        return data
+    return files.read(path, limit)
+
+
+def name_of(path: Path) -> str:
+    return "stdin" if str(path) == "-" else str(path)
+
+
+def of_kind(path: Path, kind: str, hint: str = "") -> bytes:
+    """The one object of this kind in a file. Raises Malformed that says what the file is instead."""
+    found = sniff(read(path))
+    wanted = [der for found_kind, der in found if found_kind == kind]
+    if not wanted:
+        what = " and ".join(dict.fromkeys(NAMES.get(found_kind, found_kind) for found_kind, _ in found))
+        more = hint
+        if kind == "csr" and any(found_kind.endswith("private-key") for found_kind, _ in found):
+            more = "send the request (NAME.csr), never the key: gatekey request makes both"
+        raise Malformed("wrong-kind", f"{name_of(path)} holds {what}, not {NAMES[kind]}", hint=more, found=[k for k, _ in found])
+    return wanted[0]
+
+
+def csr(path: Path) -> Csr:
+    """A certificate request whose self-signature holds. Raises Malformed."""
+    from ..x509.csr import proof_holds, read_csr
+
+    request = read_csr(of_kind(path, "csr"))
+    if not proof_holds(request):
+        raise Malformed("bad-proof", f"the request in {name_of(path)} is not signed by its own key", hint="make the request again with the private key at hand")
+    return request
+
+
+def private_key(path: Path) -> PrivateKey:
+    """A private key in any usual form; an encrypted one asks for its password on a terminal."""
+    from ..keys.material import load
+
+    data = read(path)
+    kinds = {kind for kind, _ in sniff(data)}
+    if "private-key" not in kinds and "encrypted-private-key" not in kinds:
+        what = " and ".join(NAMES.get(kind, kind) for kind in sorted(kinds))
+        raise Malformed("wrong-kind", f"{name_of(path)} holds {what}, not a private key", hint="give NAME.key", found=sorted(kinds))
+    if "encrypted-private-key" in kinds or b"ENCRYPTED" in data:
+        return load(data, ask_password(f"password of {name_of(path)}: ", f"{name_of(path)} is encrypted").encode())
+    return load(data)
+
+
+def ask_password(prompt: str, why: str) -> str:
+    """Asks on a terminal. Raises Misconfigured elsewhere."""
+    if not sys.stdin.isatty():
+        raise Misconfigured("no-password", f"{why} and nothing gives its password", hint="say --password-file FILE, or run it on a terminal")
+    import getpass
+
+    return getpass.getpass(prompt)
+
+
+def password(path: Path | None, prompt: str, why: str) -> str:
+    """The first line of a file, or what a person types."""
+    if path is None:
+        return ask_password(prompt, why)
+    from ..app import passphrase_from
+
+    return passphrase_from(path).decode("utf-8", "replace")
+
+
+def certificates(path: Path) -> list[bytes]:
+    """All certificates in a file, at least one. Raises Malformed."""
+    found = [der for kind, der in sniff(read(path)) if kind == "certificate"]
+    if not found:
+        of_kind(path, "certificate", "give NAME.crt")
+    return found

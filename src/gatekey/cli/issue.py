@@ -1,0 +1,336 @@
+"""`gatekey issue client|server`, `sign` and `renew`: everything that ends with a new certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from .. import files
+from ..authority import requests
+from ..authority.issue import issue as issue_one
+from ..errors import GatekeyError, Refused
+from ..model.instants import day, iso
+from ..model.keytypes import DEFAULT, MADE_HERE
+from . import deliver, say
+from .session import Family, Session, Verb, out_option, pass_session, passphrase_option
+
+if TYPE_CHECKING:
+    from ..authority.authority import Authority
+    from ..keys.material import PrivateKey
+    from ..lifecycle import Released
+    from ..model.holder import Holder
+    from ..model.request import Request
+    from ..x509.csr import Csr
+
+
+class Wishes(NamedTuple):
+    """What was said about a person's certificate."""
+
+    email: str = ""
+    name: str = ""
+    device: str = ""
+    groups: tuple[str, ...] = ()
+    days: int | None = None
+    key_type: str = DEFAULT
+    csr: Path | None = None
+    target: str = "any"
+    out: Path = Path()
+    password_file: Path | None = None
+    force: bool = False
+
+
+@click.group("issue", cls=Family)
+def issue() -> None:
+    """Give a person or a web server a certificate."""
+
+
+@issue.command("client")
+@click.argument("name")
+@click.option("--email", default="", help="Goes into the certificate; unique per person.")
+@click.option("--display", default="", metavar="TEXT", help="What the person is called, in any script.")
+@click.option("--device", default="", help="For which device: one certificate per person and device.")
+@click.option("--group", "groups", multiple=True, metavar="G", help="Puts the person into a group. May be repeated.")
+@click.option("--days", type=int, help="Days of validity (default 365).")
+@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
+@click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="The person's own request (PEM or DER, - for stdin): only its public key is taken.")
+@click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="What the file is opened on.")
+@out_option
+@click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the PKCS#12 password is written (0600) instead of being shown.")
+@passphrase_option
+@pass_session
+def client(session: Session, name: str, display: str, csr: Path | None, **said: object) -> None:
+    """A certificate for the person NAME.
+
+    Writes NAME.key, NAME.crt, NAME.chain.crt and NAME.p12, and shows the password of the PKCS#12 once. NAME is the login: the common name in the
+    certificate. The person is made if new. With --csr the key stays where it was made, and only NAME.crt and NAME.chain.crt are written.
+
+    \b
+      gatekey issue client ann --email ann@example.com --device laptop --group staff
+      gatekey issue client ann --device phone --for modern --out ~/handover
+      gatekey issue client bob --csr bob.csr
+    """
+    issue_client(session, session.authority(writing=True), name, Wishes(name=display, csr=csr, **said))  # type: ignore[arg-type]  # click gives exactly these
+
+
+def issue_client(session: Session, authority: Authority, login: str, wishes: Wishes) -> None:
+    """Key, certificate, chain and PKCS#12 for a person; nothing is left behind when it is refused."""
+    from .inputs import csr as read_csr
+
+    to = deliver.places(wishes.out, login)
+    wanted = [to.crt, to.chain]
+    request_file = read_csr(wishes.csr) if wishes.csr else None
+    if request_file is None:
+        deliver.refuse_target(wishes.key_type, wishes.target)
+        wanted = [to.key, *wanted, to.pem if wishes.target == "pem" else to.p12]
+    elif wishes.password_file or wishes.target != "any" or wishes.key_type != DEFAULT:
+        raise click.UsageError("with --csr the key is not here, so there is no PKCS#12: --for, --key-type and --password-file do not apply")
+    deliver.prepare(wishes.out, wanted, wishes.password_file if wishes.target != "pem" else None, force=wishes.force)
+    key = _key(wishes.key_type) if request_file is None else None
+    if request_file:
+        _say_ignored(session, request_file, login)
+    request, holder = requests.client(
+        authority,
+        login,
+        request_file.spki if request_file else _made(key).spki,
+        email=wishes.email,
+        name=wishes.name,
+        device=wishes.device,
+        groups=wishes.groups,
+        days=wishes.days,
+        proof="csr" if request_file else "made-here",
+        idempotency=authority.entropy.bytes(16).hex(),
+    )
+    from ..authority.people import check
+
+    check(holder._replace(devices=(wishes.device,) if wishes.device else ()))
+    _complete(session, authority, request, holder, key, to, wishes, alone=True)
+
+
+def _complete(
+    session: Session, authority: Authority, request: Request, holder: Holder, key: PrivateKey | None, to: deliver.Files, wishes: Wishes, *, alone: bool = False
+) -> None:
+    """Issues and hands over. The key is on disk before the certificate exists, so that no certificate is without its key; a refusal takes it away again."""
+    staged = files.stage(to.key, deliver.key_pem(key), files.PRIVATE) if key else None
+    try:
+        released = issue_one(authority, request, holder, alone=alone, say=session.words)
+    except BaseException:
+        if staged:
+            staged.discard()
+        raise
+    with _issued_anyway(released):
+        if staged:
+            staged.commit(force=wishes.force)
+        deliver.write_certificate(authority, released, to, force=wishes.force)
+        made = _hand_over(session, authority, released, holder, key, to, wishes) if key else []
+    _report(session, authority, released, ([str(to.key)] if key else []) + [str(to.crt), str(to.chain), *made])
+
+
+@contextmanager
+def _issued_anyway(released: Released) -> Iterator[None]:
+    """A certificate that exists but whose files could not be written: the refusal says so."""
+    try:
+        yield
+    except GatekeyError as trouble:
+        trouble.hint = f"the certificate {released.number} was issued; print it with: gatekey show {released.number} --pem; or take it back: gatekey revoke {released.number}"
+        raise
+
+
+def _hand_over(session: Session, authority: Authority, released: Released, holder: Holder, key: PrivateKey, to: deliver.Files, wishes: Wishes) -> list[str]:
+    """The file for the device: PKCS#12 with a new password, or PEM with key and chain."""
+    if holder.kind != "person":
+        return []
+    if wishes.target == "pem":
+        files.put(to.pem, deliver.key_pem(key) + deliver.chain_pem(authority, released), files.PRIVATE, force=wishes.force)
+        return [str(to.pem)]
+    from ..x509 import pkcs12
+
+    password = deliver.new_password(authority.entropy)
+    data = pkcs12.encode(
+        key.pkcs8(),
+        released.der,
+        deliver.issuers_without_root(authority, released.issuer),
+        friendly_name=deliver.friendly_name(holder.display, authority.config.name, authority.now()),
+        password=password,
+        target=wishes.target,
+        random=authority.entropy.bytes,
+    )
+    files.put(to.p12, data, files.PRIVATE, force=wishes.force)
+    deliver.hand_over_password(session, password, wishes.password_file, to.p12)
+    return [str(to.p12)]
+
+
+@issue.command("server")
+@click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
+@click.option("--ip", "ips", multiple=True, metavar="A", help="An address of the server. May be repeated.")
+@click.option("--days", type=int, help="Days of validity (default 375, at most 397).")
+@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
+@click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="The server's own request: only its public key is taken, the names are those of the command line.")
+@out_option
+@passphrase_option
+@pass_session
+def issue_server(session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], days: int | None, key_type: str, csr: Path | None, out: Path, force: bool) -> None:
+    """A certificate for a web server.
+
+    Writes HOST.key, HOST.crt and HOST.chain.crt (what the server sends), named by the first HOST. An address may stand among the hosts.
+
+    \b
+      gatekey issue server app.example www.app.example
+      gatekey issue server app.internal --ip 10.0.0.7 --key-type rsa-2048
+      gatekey issue server app.example --csr app.csr
+    """
+    from .inputs import csr as read_csr
+
+    authority = session.authority(writing=True)
+    to = deliver.places(out, hosts[0])
+    request_file = read_csr(csr) if csr else None
+    deliver.prepare(out, [to.crt, to.chain] if csr else [to.key, to.crt, to.chain], None, force=force)
+    key = None if request_file else _key(key_type)
+    if request_file:
+        _say_ignored(session, request_file, hosts[0])
+    spki = request_file.spki if request_file else _made(key).spki
+    proof = "csr" if request_file else "made-here"
+    request, holder = requests.server(authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex())
+    _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force))
+
+
+@click.command("sign", cls=Verb)
+@click.argument("csr", type=click.Path(path_type=Path))
+@click.option("--profile", required=True, metavar="P", help="Under which words: client, server, device, ... or one of your own.")
+@click.option("--days", type=int, help="Days of validity (default: the profile's).")
+@click.option("--device", default="", help="For which device of the person.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Where the certificate goes (default NAME.crt here; - for stdout).")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@passphrase_option
+@pass_session
+def sign(session: Session, csr: Path, profile: str, days: int | None, device: str, out: Path | None, force: bool) -> None:
+    """Issue from a certificate request (PEM or DER, - for stdin).
+
+    The public key, the common name and the alternative names are taken from the request, and the profile accepts or refuses them. Extensions, usages and
+    dates in the request are not followed.
+
+    \b
+      gatekey sign picture-server.csr --profile server
+      gatekey sign - --profile device --out printer.crt < printer.csr
+    """
+    from .inputs import csr as read_csr
+
+    authority = session.authority(writing=True)
+    asked = read_csr(csr)
+    request, holder = requests.from_csr(authority, profile, asked, days=days, device=device, idempotency=authority.entropy.bytes(16).hex())
+    for wish in asked.wants:
+        session.words(f"the request also asks for {wish}; that is the authority's to say, and it was not followed")
+    to_stdout = out is not None and str(out) == "-"
+    name = request.names.common_name or next(iter(request.names.alternatives), "")
+    to = deliver.places(Path(), name or "certificate")
+    if out and not to_stdout:
+        to = to._replace(crt=out, chain=out.with_name(f"{out.stem}.chain{out.suffix or '.crt'}"))
+    if not to_stdout:
+        deliver.prepare(to.crt.parent, [to.crt, to.chain], None, force=force)
+    released = issue_one(authority, request, holder, alone=holder.kind == "person", say=session.words)
+    if to_stdout:
+        from ..x509 import pem
+
+        say.result(pem.encode("CERTIFICATE", released.der).decode().rstrip())
+        return
+    deliver.write_certificate(authority, released, to, force=force)
+    _report(session, authority, released, [str(to.crt), str(to.chain)])
+
+
+@click.command("renew", cls=Verb)
+@click.argument("ref")
+@click.option("--new-key", is_flag=True, help="Make a new key (and a PKCS#12 for a person).")
+@click.option("--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Certify this key.")
+@click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="Certify the key of this request; its names are not taken.")
+@click.option("--key-type", type=click.Choice(MADE_HERE), help="With --new-key: the kind of key (default: as before).")
+@click.option("--days", type=int, help="Days of validity (default: the profile's).")
+@click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="With --new-key or --key: what the file is opened on.")
+@out_option
+@click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the PKCS#12 password is written (0600) instead of being shown.")
+@passphrase_option
+@pass_session
+def renew(
+    session: Session, ref: str, new_key: bool, key_file: Path | None, csr: Path | None, key_type: str | None, days: int | None, target: str, out: Path, force: bool, password_file: Path | None
+) -> None:
+    """Issue a successor of a certificate.
+
+    Without more, the same key is certified again: a certificate ages, a key does not. The old certificate stays known, valid until its end, and can still be
+    revoked. Names are those on record now, not those of a request.
+
+    \b
+      gatekey renew ann                            same key: NAME.crt and NAME.chain.crt
+      gatekey renew ann --new-key --out ~/handover new key and PKCS#12
+      gatekey renew app.example --csr app.csr
+    """
+    from ..authority.lookup import one
+    from .inputs import csr as read_csr
+    from .inputs import private_key
+
+    if sum((new_key, key_file is not None, csr is not None)) > 1:
+        raise click.UsageError("--new-key, --key and --csr exclude each other")
+    authority = session.authority(writing=True)
+    old = one(authority, ref, wanted=("valid", "not-yet-valid", "expired"))
+    if old.kind == "authority":
+        raise Refused("renew-authority", f"{old.title} is an authority", hint="authorities are not renewed like leaves")
+    kind = (key_type or (old.key_type if old.key_type in MADE_HERE else DEFAULT)) if new_key else ""
+    to = deliver.places(out, old.title)
+    wanted = [to.crt, to.chain] + ([to.key] if new_key else [])
+    with_file = old.kind == "person" and (new_key or key_file is not None)
+    if with_file:
+        wanted.append(to.pem if target == "pem" else to.p12)
+    key = private_key(key_file) if key_file else None
+    if with_file:
+        deliver.refuse_target(key.key_type if key else kind, target)
+    deliver.prepare(out, wanted, password_file if with_file and target != "pem" else None, force=force)
+    if new_key:
+        key = _key(kind)
+    request_file = read_csr(csr) if csr else None
+    spki = request_file.spki if request_file else key.spki if key else None
+    proof = "csr" if request_file else "made-here" if new_key else "own-key" if key else "same-key"
+    request, holder = requests.renewal(authority, old, spki, proof=proof, days=days, idempotency=authority.entropy.bytes(16).hex())
+    wishes = Wishes(target=target, out=out, password_file=password_file, force=force)
+    if key_file:
+        released = issue_one(authority, request, holder, say=session.words)
+        with _issued_anyway(released):
+            deliver.write_certificate(authority, released, to, force=force)
+            made = _hand_over(session, authority, released, holder, _made(key), to, wishes)
+        _report(session, authority, released, [str(to.crt), str(to.chain), *made])
+    else:
+        _complete(session, authority, request, holder, key, to, wishes)
+    session.words(f"the one before ({old.serial}) stays valid until {day(old.not_after)}; take it away with: gatekey revoke {old.serial} --reason superseded")
+
+
+def _key(key_type: str) -> PrivateKey:
+    from ..keys import material
+
+    return material.make(key_type)
+
+
+def _made(key: PrivateKey | None) -> PrivateKey:
+    assert key is not None  # noqa: S101  either a CSR or a key is at hand
+    return key
+
+
+def _say_ignored(session: Session, csr: Csr, name: str) -> None:
+    asked = [named for named in (csr.names.common_name, *csr.names.alternatives) if named and named != name]
+    if asked:
+        session.words(f"the request asks for {', '.join(asked)}; only its public key is taken, the names are those of this command")
+    for wish in csr.wants:
+        session.words(f"the request also asks for {wish}; that is the authority's to say")
+
+
+def _report(session: Session, authority: Authority, released: Released, made: list[str]) -> None:
+    record = next(r for r in authority.reads.by_serial(released.number) if r.id == released.id)
+    if session.json:
+        say.as_json({
+            "serial": released.number, "issuer": released.issuer, "holder": record.holder, "fingerprint": record.fingerprint,
+            "not_before": iso(record.not_before), "not_after": iso(record.not_after), "files": made,
+        })  # fmt: skip
+        return
+    for file in made:
+        say.result(file)
+    what = f"{record.title}{f' ({record.device})' if record.device else ''}"
+    session.words(f"issued {released.number} for {what} by {released.issuer}, valid until {day(record.not_after)}")

@@ -1,0 +1,194 @@
+"""`gatekey crl`, `bundle` and `trust`: what the outside needs from the authority."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .. import files
+from ..authority import bundle as bundles
+from ..authority import crl as crls
+from ..errors import Malformed, Refused
+from ..model.instants import day, iso
+from ..x509 import pem
+from . import say
+from .session import Session, Verb, pass_session, passphrase_option
+
+if TYPE_CHECKING:
+    from ..authority.authority import Authority
+
+
+@click.command("crl", cls=Verb)
+@click.option("--authority", "name", metavar="A", help="Whose CRL (default: the authority that issues for people).")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (replaced as a whole); otherwise stdout.")
+@click.option("--pem", "as_pem", is_flag=True, help="PEM instead of DER.")
+@passphrase_option
+@pass_session
+def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> None:
+    """The certificate revocation list, signed now.
+
+    An issuing CRL is good for 30 days, a root's for 400. Web servers need the CRLs of all authorities in their chain: gatekey bundle gives them together.
+    """
+    authority = session.authority(writing=True)
+    names = [record.name for record in authority.side("people") if record.role != "root"]
+    which = authority.record(name).name if name else names[-1]
+    made = crls.make(authority, which) if authority.has_key(which) else crls.current(authority, which)
+    data = pem.encode("X509 CRL", made.der) if as_pem else made.der
+    if out:
+        files.writable_folder(out.parent)
+        files.replace(out, data)
+    if session.json:
+        say.as_json({
+            "authority": which, "number": made.number, "entries": made.entries, "this_update": iso(made.this_update), "next_update": iso(made.next_update),
+            **({"file": str(out)} if out else {"pem": pem.encode("X509 CRL", made.der).decode()}),
+        })  # fmt: skip
+        return
+    if out:
+        say.result(str(out))
+    elif not as_pem and sys.stdout.isatty():
+        raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    session.words(f"CRL {made.number} of {which}: {made.entries} revoked, good until {day(made.next_update)}")
+
+
+@click.command("bundle", cls=Verb)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="The folder to write; its files switch as a whole.")
+@click.option("--timer", is_flag=True, help="Print a systemd service and timer that run this daily, and end.")
+@passphrase_option
+@pass_session
+def bundle(session: Session, out: Path | None, timer: bool) -> None:
+    """The folder of files that a web server needs: trust chain, every CRL of it, deny lists, who is who.
+
+    \b
+      people-chain.pem   whom to trust: root and issuing authority of the people
+      all.crl.pem        the full CRL of each of them
+      revoked.*          deny lists by issuer and serial, per kind of web server
+      people.json        who is who: issuer and serial to login, name, e-mail, groups, device
+      manifest.json      hashes, revocation number, and until when it is good
+
+    Run it at least weekly even when nothing happens: a CRL that has run out shuts everybody out. A CRL older than a day is signed again here.
+    """
+    if timer:
+        say.result(_timer(session, out))
+        return
+    if out is None:
+        raise click.UsageError("say where: --out DIR")
+    authority = session.authority(writing=True)
+    if out.exists() and not out.is_dir():
+        raise Malformed("not-a-folder", f"{out} is not a folder")
+    files.writable_folder(out)
+    made = bundles.publish(authority, out)
+    for sentence in crls.warnings(authority):
+        say.warn(sentence)
+    again = made.fresh_until - crls.WARN
+    if session.json:
+        say.as_json({"folder": str(out), "number": made.number, "fresh_until": iso(made.fresh_until), "run_again_before": iso(again), "files": sorted(made.contents)})
+        return
+    say.result(str(out))
+    session.words(f"revocation {made.number}; good until {day(made.fresh_until)}: run this again before {day(again)} (--timer prints a daily systemd timer)")
+
+
+def _timer(session: Session, out: Path | None) -> str:
+    where = f"--home {session.place.absolute()} bundle --out {(out or Path('/etc/gatekey')).absolute()}"
+    return f"""# /etc/systemd/system/gatekey-bundle.service
+[Unit]
+Description=Gatekey: renew the bundle for the web server
+
+[Service]
+Type=oneshot
+ExecStart={Path(sys.argv[0]).absolute()} {where}
+ExecStartPost=/usr/bin/systemctl reload nginx
+LoadCredential=gatekey-passphrase:/etc/gatekey.passphrase
+NoNewPrivileges=yes
+ProtectHome=read-only
+PrivateTmp=yes
+
+# /etc/systemd/system/gatekey-bundle.timer
+[Unit]
+Description=Gatekey: renew the bundle daily
+
+[Timer]
+OnCalendar=daily
+RandomizedDelaySec=1h
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+
+# then: systemctl daemon-reload && systemctl enable --now gatekey-bundle.timer"""
+
+
+@click.command("trust", cls=Verb)
+@click.option("--install", is_flag=True, help="Put the root into this machine's system store (Debian, Ubuntu, Fedora and their kin).")
+@pass_session
+def trust(session: Session, install: bool) -> None:
+    """How to trust our servers' root on this machine, with its fingerprint.
+
+    Browsers show a warning on our web servers until the root of the servers' side is trusted. Compare the fingerprint over another way before you do it.
+    Client certificates work without this: it is about the server's certificate only.
+    """
+    authority = session.authority()
+    root = next(record for record in authority.side("servers") if record.is_root)
+    certificate = authority.issuing(root.name).certificate
+    file = authority.config.home / "authorities" / f"{root.name}.crt"
+    print_ = ":".join(certificate.fingerprint[i : i + 2] for i in range(0, 64, 2))
+    steps = trust_steps(file, certificate.common_name)
+    if session.json:
+        say.as_json({"authority": root.name, "subject": certificate.common_name, "fingerprint": certificate.fingerprint, "file": str(file), "steps": steps})
+        return
+    say.result(f"root         {certificate.common_name}")
+    say.result(f"SHA-256      {print_}")
+    say.result(f"valid until  {day(certificate.not_after)}")
+    say.result(f"file         {file}")
+    if install:
+        _install(session, authority, file, root.name)
+        return
+    for system, step in steps.items():
+        say.result("")
+        say.result(f"{system}:")
+        for line in step.split("\n"):
+            say.result(f"  {line}")
+
+
+def trust_steps(file: Path, subject: str) -> dict[str, str]:
+    """How each system is told to trust a root."""
+    name = "".join(c if c.isalnum() else "-" for c in subject.lower()).strip("-")
+    return {
+        "Debian, Ubuntu": f"sudo cp '{file}' /usr/local/share/ca-certificates/{name}.crt\nsudo update-ca-certificates",
+        "Fedora, RHEL": f"sudo cp '{file}' /etc/pki/ca-trust/source/anchors/{name}.crt\nsudo update-ca-trust",
+        "macOS": f"sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain '{file}'",
+        "Windows (as administrator)": f'certutil -addstore -f Root "{file.name}"',
+        "Firefox (Linux, its own store)": "Settings > Privacy & Security > View Certificates > Authorities > Import; tick: trust to identify websites",
+        "Chrome and Chromium on Linux": f"certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n '{subject}' -i '{file}'",
+        "curl, for one call": f"curl --cacert '{file}' https://...",
+    }
+
+
+#: Where a system keeps added roots, and what tells it to read them again.
+_STORES = ((Path("/usr/local/share/ca-certificates"), "update-ca-certificates"), (Path("/etc/pki/ca-trust/source/anchors"), "update-ca-trust"))
+
+
+def _install(session: Session, authority: Authority, file: Path, name: str) -> None:
+    import shutil
+    import subprocess
+
+    for folder, command in _STORES:
+        program = shutil.which(command)
+        if folder.is_dir() and program:
+            target = folder / f"gatekey-{name}-{authority.issuing(name).certificate.fingerprint[:16].lower()}.crt"
+            if not target.exists():
+                files.create(target, files.read(file))
+            done = subprocess.run([program], capture_output=True, text=True, check=False)  # noqa: S603  a program of the system, no words from outside
+            if done.returncode:
+                raise Refused("trust-install", f"{command} failed: {done.stderr.strip()[:300]}", hint=f"take {target} away again or run {command} yourself")
+            say.result(f"installed    {target}")
+            session.words("programs that are running read it at their next start; Firefox and Chrome on Linux keep stores of their own (gatekey trust shows how)")
+            return
+    raise Refused("trust-install", "this system has no store that --install knows (Debian's or Fedora's)", hint="gatekey trust shows the steps for each system")
+
+
