@@ -50,7 +50,7 @@ FROM_OUTSIDE = {
     "store": "psycopg",
     "cli": "click rich",
     "testing": "cryptography",
-    "identity": "django uvicorn",  # each in a file of its own, for those who have it already
+    "identity": "asgiref django flask litestar starlette uvicorn werkzeug",  # each in a file of its own, for those who have it already
 }
 
 #: The clock and the dice live in ports.py. Whoever else asks the system says here why.
