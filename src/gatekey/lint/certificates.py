@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..errors import Malformed
 from ..model.instants import DAY, iso
@@ -14,12 +14,11 @@ from ..model.names import MAX_COMMON_NAME, email_problem, host_problem, ip_addre
 from ..x509 import oids
 from ..x509.certificate import Certificate, Extension, read_tbs
 from ..x509.der import GENERALIZED_TIME, INTEGER, PRINTABLE, UTC_TIME, UTF8, Reader, whole
-from ..x509.names import GeneralNames, canonical, read_name
+from ..x509.names import GeneralNames, read_name
 from ..x509.signature import algorithm, describe
 from ..x509.spki import PublicKey, read_spki
 from .table import Finding, Lint, run
 
-Name = TypeVar("Name", str, bytes)
 _EMPTY_NAME = b"\x30\x00"
 #: 2050-01-01T00:00:00Z, from which on GeneralizedTime is used (RFC 5280 4.1.2.5).
 YEAR_2050 = 2524608000
@@ -494,22 +493,19 @@ def common_name_is_an_alternative(view: View) -> Iterator[str]:
 
 def names_are_within_the_issuers_constraints(view: View) -> Iterator[str]:
     """Every name lies within the issuer's name constraints, also a common name that OpenSSL takes for a host."""
-    constraints = view.above.constraints
-    if constraints is None or (view.certificate.ca and view.issuer is None):
+    one, constraints = view.certificate, view.above.constraints
+    if constraints is None or view.issuer is None:
         return
-    names = view.certificate.names
-    hosts = names.dns
-    if not hosts and leaves(view) and _HOST_LIKE.fullmatch(view.certificate.common_name):
-        hosts = (view.certificate.common_name,)
-    subject = (view.certificate.subject,) if view.certificate.subject != _EMPTY_NAME else ()
-    for name in _outside(hosts, constraints.permitted.dns, constraints.excluded.dns, _dns_below):
-        yield f"the host {name!r} is outside the issuer's name constraints"
-    for name in _outside(names.emails, constraints.permitted.emails, constraints.excluded.emails, _email_below):
-        yield f"the e-mail address {name!r} is outside the issuer's name constraints"
-    for name in _outside(names.ips, constraints.permitted.ips, constraints.excluded.ips, _ip_below):
-        yield f"the address {name!r} is outside the issuer's name constraints"
-    for _ in _outside(subject, constraints.permitted.directory, constraints.excluded.directory, _directory_below):
-        yield "the subject is outside the issuer's name constraints"
+    from ..x509.constraints import Subtrees  # few authorities are constrained
+
+    subtrees = Subtrees()
+    subtrees.add(constraints)
+    if problem := subtrees.problem(one):
+        yield problem
+    if not one.ca and not one.names.dns and _HOST_LIKE.fullmatch(one.common_name):
+        as_host = one._replace(names=GeneralNames(dns=(one.common_name,)), subject=_EMPTY_NAME)
+        if problem := subtrees.problem(as_host):
+            yield f"{problem}; OpenSSL takes the common name for one"
 
 
 def constraints_are_for_authorities(view: View) -> Iterator[str]:
@@ -561,42 +557,6 @@ _HOST_LIKE = re.compile(r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Z
 
 def _extension(view: View, wanted: str) -> Extension | None:
     return view.certificate.extension(wanted)
-
-
-def _outside(names: tuple[Name, ...], permitted: tuple[Name, ...], excluded: tuple[Name, ...], below: Callable[[Name, Name], bool]) -> list[Name]:
-    """The names that are in no permitted subtree, where there are any, or in an excluded one (RFC 5280 4.2.1.10)."""
-    return [
-        name for name in names if (permitted and not any(below(name, subtree) for subtree in permitted)) or any(below(name, subtree) for subtree in excluded)
-    ]
-
-
-def _dns_below(host: str, subtree: str) -> bool:
-    host, subtree = host.lower(), subtree.lower()
-    return not subtree or host == subtree or host.endswith("." + subtree.removeprefix("."))
-
-
-def _email_below(email: str, subtree: str) -> bool:
-    local, _, domain = email.rpartition("@")
-    if "@" in subtree:
-        return (local, domain.lower()) == (subtree.rpartition("@")[0], subtree.rpartition("@")[2].lower())
-    return domain.lower().endswith(subtree.lower()) if subtree.startswith(".") else domain.lower() == subtree.lower()
-
-
-def _ip_below(ip: str, block: str) -> bool:
-    import ipaddress  # 10 ms, and most certificates have no address
-
-    base, _, mask = block.partition("/")
-    address, start = ipaddress.ip_address(ip), ipaddress.ip_address(base)
-    if address.version != start.version:
-        return False
-    width = address.max_prefixlen
-    bits = (1 << width) - (1 << (width - int(mask))) if mask.isdigit() else int(ipaddress.ip_address(mask))
-    return int(address) & bits == int(start) & bits
-
-
-def _directory_below(name: bytes, subtree: bytes) -> bool:
-    prefix = canonical(subtree)
-    return canonical(name)[: len(prefix)] == prefix
 
 
 _RFC, _OURS = "RFC 5280", "Gatekey"

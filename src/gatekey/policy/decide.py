@@ -69,8 +69,8 @@ def decide(
 def _names(profile: Profile, asked: Names, issuer: IssuerFacts | None) -> tuple[Names, tuple[str, ...]]:
     """The names as they would stand in the certificate, and what a person should be told about it.
 
-    A server's common name is its first host, or its first address; the subject is empty where that does not fit. A host that is asked for only as the common
-    name, as in requests of old, is put among the alternative names: browsers read nothing else (RFC 9525 2).
+    A server's common name is the name that was asked for as such, otherwise its first host or address; the subject is empty where that does not fit. A host
+    that is asked for only as the common name, as in requests of old, is put among the alternative names: browsers read nothing else (RFC 9525 2).
     """
     if profile.subject != "first-host":
         return asked, ()
@@ -82,7 +82,8 @@ def _names(profile: Profile, asked: Names, issuer: IssuerFacts | None) -> tuple[
             asked = asked._replace(dns=(name,))
         if asked.alternatives:
             notes.append(f"{name} stood only in the common name; it was put among the alternative names, which alone are read today")
-    first = next(iter((*asked.dns, *asked.ips)), "")
+    listed = (*asked.dns, *asked.ips)
+    first = name if name in listed else next(iter(listed), "")
     if len(first) > MAX_COMMON_NAME:
         notes.append(f"{first} is longer than the {MAX_COMMON_NAME} characters of a common name, so the subject is empty")
         first = ""

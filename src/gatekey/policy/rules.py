@@ -166,7 +166,7 @@ def common_name_is_the_holders(case: Case) -> Iterator[Reason]:
 def common_name_is_among_the_names(case: Case) -> Iterator[Reason]:
     """A server's common name is one of its hosts or addresses. Source: CA/Browser Forum BR 7.1.4.3; clients read only the alternative names (RFC 9525 2)."""
     asked = case.request.names.common_name
-    names = (*case.names.dns, *case.names.ips)
+    names = tuple(name.lower() for name in (*case.names.dns, *case.names.ips))
     if case.profile.subject == "first-host" and asked and asked.lower() not in names and (ip_address(asked) or asked) not in names:
         message = f"the common name {asked!r} is neither a host nor an address"
         yield _no("bad-common-name", message, hint="ask with a host as the common name, or without one", found=asked, allowed=names)
