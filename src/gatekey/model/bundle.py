@@ -6,7 +6,7 @@ A certificate is found by issuer + serial, in the words in which the server itse
     nginx    hex, two digits per byte  RFC 2253 as OpenSSL prints it                       "0A1B CN=kitty-ca people"; case does not count
     Apache   the same                  the same, but characters beyond ASCII are raw       0A1B_CN=kitty-ca%20people (int:escape)
     HAProxy  the same                  RFC 2253 as OpenSSL prints it                       0A1B%20CN%3Dkitty-ca%20people (url_enc)
-    Caddy    decimal                   RFC 2253 as Go prints it                            "2587 CN=kitty-ca people"
+    Caddy    decimal                   as Go prints it: an order of its own                "2587 CN=kitty-ca people"
 
 Every text ends with a newline, has no double keys and is the same for the same input in any order.
 """
@@ -56,9 +56,10 @@ class Known(NamedTuple):
     not_after: int = 0
 
 
-def texts(denied: Iterable[Denied], known: Iterable[Known], issuers: Iterable[str], made_at: int) -> dict[str, str]:
-    """All text files of the bundle: file name -> text. `issuers`: DNs (RFC 2253) of the authorities that sign people and devices.
+def texts(denied: Iterable[Denied], known: Iterable[Known], issuers: Iterable[str], made_at: int, chain: Iterable[bytes] = ()) -> dict[str, str]:
+    """All text files of the bundle: file name -> text.
 
+    `issuers`: DNs (RFC 2253) of the authorities that sign people and devices. `chain`: every certificate of people-chain.pem in DER.
     Raises Malformed("bad-issuer-name") for a DN that OpenSSL would not print, so that no name can ever write a line of configuration.
     """
     denied, known, issuers = sorted(set(denied)), sorted(set(known)), sorted(set(issuers))
@@ -76,6 +77,7 @@ def texts(denied: Iterable[Denied], known: Iterable[Known], issuers: Iterable[st
         "people.txt": people_txt(known),
         "people.lst": people_lst(known),
         "people.caddy": people_caddy(known),
+        "trust.caddy": trust_caddy(chain),
     }
 
 
@@ -155,16 +157,22 @@ def revoked_caddy(denied: Iterable[Denied]) -> str:
 
 def issuers_caddy(issuers: Iterable[str]) -> str:
     """Caddy: `"ISSUER" 1` per authority whose certificates are let in."""
-    names = (f'"{_caddy_text(_go_name(dn)[0])}"' for dn in issuers if _go_name(dn)[1])
-    return _lines("# Caddy: who may have issued a certificate", dict.fromkeys(names), " 1")
+    names = (_caddy_token("", dn) for dn in issuers)
+    return _lines("# Caddy: who may have issued a certificate", dict.fromkeys(filter(None, names)), " 1")
 
 
 def people_caddy(known: Iterable[Known]) -> str:
     """Caddy: `"DECIMAL ISSUER" "login" "groups" "email" "name" "device"`. All fields but the login are percent-encoded."""
-    sure = (k for k in known if _go_name(k.issuer_dn)[1])
-    rows = ((_caddy_key(k.issuer_dn, k.serial), "".join(f' "{field}"' for field in _fields(k, _plain_login(k.login)))) for k in sure)
+    keys = ((_caddy_token(f"{int(k.serial, 16)} ", k.issuer_dn), k) for k in known)
+    rows = ((key, "".join(f' "{field}"' for field in _fields(k, _plain_login(k.login)))) for key, k in keys if key)
     return _pairs("# Caddy: who is who, by serial and issuer", rows)
 
+
+def trust_caddy(chain: Iterable[bytes]) -> str:
+    """Caddy: the certificates in DER that it trusts, for the body of `client_auth`. Of a file with several in PEM Caddy 2.6 reads the first only."""
+    from base64 import b64encode
+
+    return _lines("# Caddy: the authorities of people", (f"trusted_ca_cert {b64encode(der).decode()}" for der in chain), "")
 
 
 def people_json(known: Iterable[Known], made_at: int) -> str:
@@ -253,40 +261,56 @@ def _url_encoded(dn: str) -> str:
     return "".join(char if char.isalnum() or char in "-._~" else f"%{ord(char):02X}" for char in _checked(dn))
 
 
-#: Attribute types by OpenSSL's name -> Go's name (pkix.RDNSequence.String).
-_GO_TYPES = {"CN": "CN", "C": "C", "O": "O", "OU": "OU", "L": "L", "ST": "ST", "serialNumber": "SERIALNUMBER", "street": "STREET", "postalCode": "POSTALCODE"}
-#: Attribute types that Go prints as `1.2.3=#` and the DER of the value as Go itself would encode it.
+#: Attribute types by OpenSSL's name -> Go's name, in the order in which Go's pkix.Name.String() prints them whatever their order in the name.
+_GO_TYPES = {
+    "serialNumber": "SERIALNUMBER",
+    "CN": "CN",
+    "OU": "OU",
+    "O": "O",
+    "postalCode": "POSTALCODE",
+    "street": "STREET",
+    "L": "L",
+    "ST": "ST",
+    "C": "C",
+}
+#: Attribute types that Go prints after those, as `1.2.3=#` and the DER of the value as Go itself would encode it.
 _GO_NUMBERS = {"emailAddress": "1.2.840.113549.1.9.1", "DC": "0.9.2342.19200300.100.1.25", "UID": "0.9.2342.19200300.100.1.1"}
+_ATTRIBUTE = re.compile(r"(^|[,+])([^=,+]+)=((?:\\.|[^\\,+])*)")
 
 
 @lru_cache(maxsize=64)
 def _go_name(dn: str) -> tuple[str, bool]:
-    """`dn` as Go prints it, and whether that is certain: it is not for rare attribute types and for control characters."""
+    """`dn` as Go prints it, and whether that is certain: it is not for rare or doubled attribute types and for control characters."""
     raw = _raw(dn).decode("utf-8", "replace")
-    parts, certain = [], "\ufffd" not in raw and not re.search(r"\\[0-9A-F]{2}", raw)
-    for separator, attribute in re.findall(r"(^|[,+])((?:\\.|[^\\,+])*)", raw):
-        kind, _, value = attribute.partition("=")
-        if kind in _GO_NUMBERS:
+    found = _ATTRIBUTE.findall(raw)
+    certain = "".join(f"{s}{kind}={value}" for s, kind, value in found) == raw and not re.search("\ufffd|" + r"\\[0-9A-F]{2}", raw)
+    named: dict[str, list[str]] = {}
+    rest = []
+    for separator, kind, value in found:
+        certain = certain and separator != "+" and (kind in _GO_TYPES or kind in _GO_NUMBERS)
+        if kind in _GO_TYPES:
+            named.setdefault(kind, []).insert(0, f"{_GO_TYPES[kind]}={value}")  # of one type: together, and in the certificate's order
+        elif kind in _GO_NUMBERS:
             text = re.sub(r"\\(.)", r"\1", value).encode()
             tag = "13" if re.fullmatch(rb"[A-Za-z0-9 '()+,./:=?*&-]*", text) else "0c"
             certain = certain and len(text) < 128
-            parts.append(f"{separator}{_GO_NUMBERS[kind]}=#{tag}{len(text):02x}{text.hex()}")
-        else:
-            certain = certain and kind in _GO_TYPES
-            parts.append(f"{separator}{_GO_TYPES.get(kind, kind)}={value}")
-    return "".join(parts), certain
+            rest.append(f"{_GO_NUMBERS[kind]}=#{tag}{len(text):02x}{text.hex()}")
+    certain = certain and all(len(named.get(kind, ())) < 2 for kind in ("CN", "serialNumber"))
+    return ",".join([*("+".join(named[kind]) for kind in _GO_TYPES if kind in named), *rest]), certain
 
 
-def _caddy_text(text: str) -> str:
-    # In a quoted token of a Caddyfile only \" is an escape. A backslash before { keeps Caddy from reading a placeholder.
-    return text.replace('"', '\\"').replace("{", "\\{")
+def _caddy_token(before: str, dn: str) -> str:
+    """`before` and the issuer as one token of a Caddyfile, or "" where Go's form is not certain or a Caddyfile cannot say it."""
+    name, certain = _go_name(dn)
+    # Between double quotes \" stands for a bare quote, so a name with quotes goes between backticks; a brace may be a placeholder.
+    quote = "`" if '"' in name else '"'
+    return f"{quote}{before}{name}{quote}" if certain and quote not in name and "{" not in name else ""
 
 
 def _caddy_key(dn: str, serial: str) -> str:
-    """A quoted key. Where the issuer's form is not certain the serial counts under any issuer: closed rather than open."""
-    name, certain = _go_name(dn)
+    """A key for the deny list. Where the issuer cannot be written the serial counts under any issuer: closed rather than open."""
     number = int(serial, 16)
-    return f'"{number} {_caddy_text(name)}"' if certain else f'"~^{number} "'
+    return _caddy_token(f"{number} ", dn) or f'"~^{number} "'
 
 
 def _fields(known: Known, login: str) -> tuple[str, ...]:
