@@ -1,0 +1,113 @@
+"""Is the ledger whole? Everything that was promised, looked at once more: engine, audit chain, bytes against rows, signatures, revocations, CRLs, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import GatekeyError
+from ..store.ledger import fingerprint
+from ..x509 import signature as x509_signature
+from ..x509.certificate import Certificate, assemble, read_certificate
+from ..x509.crl import read_crl
+from ..x509.spki import read_spki
+from . import crl, revoke
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+#: Most findings that are told one by one.
+MOST = 50
+
+
+def findings(authority: Authority, progress: Callable[[int], None] = lambda _: None) -> list[str]:
+    """What is wrong, in words; an empty list means that the ledger is whole. `progress` hears the number of certificates looked at."""
+    found = [f"the database file is damaged: {problem}" for problem in authority.reads.engine_problems()]
+    if found:
+        return found
+    if broken := authority.reads.chain_problem():
+        found.append(f"the audit log does not hold: {broken}")
+    found += _certificates(authority, progress)
+    found += _crls(authority)
+    found += _keys(authority)
+    if left := authority.reads.in_flight(authority.now()):
+        found.append(f"{left} draft{'s' if left > 1 else ''} of an interrupted run {'are' if left > 1 else 'is'} not closed yet (--repair does it)")
+    return found[:MOST]
+
+
+def repair(authority: Authority) -> list[str]:
+    """Mends what can be mended without losing anything: closes interrupted drafts, signs missing or incomplete CRLs. Says what it did."""
+    done = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in revoke.reconcile(authority)]
+    for record in authority.records():
+        held = crl.newest(authority, record.name)
+        stale = held is None or held.revocation < authority.reads.revocation_number(record.name) or held.next_update <= authority.now()
+        if stale and authority.has_key(record.name):
+            made = crl.make(authority, record.name)
+            done.append(f"signed CRL {made.number} of {record.name}")
+    return done
+
+
+def _certificates(authority: Authority, progress: Callable[[int], None]) -> list[str]:
+    found = []
+    issuers: dict[str, Certificate] = {}
+    serials: set[str] = set()
+    for count, row in enumerate(authority.reads.signed_pairs(), start=1):
+        issuer, serial, tbs, signature, print_, not_before, not_after, key, common_name, _ = row
+        progress(count)
+        where = f"{issuer}/{serial}"
+        if serial in serials:
+            found.append(f"serial {serial} stands there twice")
+        serials.add(serial)
+        try:
+            if issuer not in issuers:
+                issuers[issuer] = authority.issuing(issuer).certificate
+            der = assemble(tbs, signature)
+            certificate = read_certificate(der)
+        except GatekeyError as unreadable:
+            found.append(f"{where} cannot be read: {unreadable.message}")
+            continue
+        told = (certificate.serial, certificate.not_before, certificate.not_after, read_spki(certificate.spki).sha256, certificate.common_name, fingerprint(der))
+        if told != (serial, not_before, not_after, key, common_name, print_):
+            found.append(f"{where}: the row does not say what the certificate says")
+        above = issuers[issuer]
+        if certificate.issuer != above.subject or not x509_signature.verify(above.spki, certificate.algorithm, certificate.signature, certificate.tbs):
+            found.append(f"{where}: the signature is not that of {issuer}")
+    return found
+
+
+def _crls(authority: Authority) -> list[str]:
+    found = []
+    for record in authority.records():
+        held = crl.newest(authority, record.name)
+        if held is None:
+            found.append(f"there is no CRL of {record.name} (--repair signs one)")
+            continue
+        if held.revocation < authority.reads.revocation_number(record.name):
+            found.append(f"the CRL of {record.name} does not hold the newest revocation (--repair signs another)")
+        if held.next_update <= authority.now():
+            found.append(f"the CRL of {record.name} has expired (--repair signs another)")
+        issuer = authority.issuing(record.name).certificate
+        listed = read_crl(held.der)
+        if not x509_signature.verify(issuer.spki, listed.algorithm, listed.signature, listed.tbs):
+            found.append(f"the signature of the CRL of {record.name} does not hold")
+        missing = authority.reads.revoked((record.name,), authority.now())
+        lost = [serial for _, serial in missing if listed.find(int(serial, 16)) is None]
+        if lost and held.revocation >= authority.reads.revocation_number(record.name):
+            found.append(f"{len(lost)} revoked certificates are not in the CRL of {record.name}, first {lost[0]}")
+    return found
+
+
+def _keys(authority: Authority) -> list[str]:
+    here = authority.keyring.labels()
+    found = []
+    for record in authority.records():
+        if record.name not in here:
+            if record.role != "root":
+                found.append(f"the key of {record.name} is missing: nothing can be issued or revoked with it")
+            continue
+        try:
+            if authority.signer(record.name).spki != authority.issuing(record.name).certificate.spki:
+                found.append(f"the key file of {record.name} is not the key of its certificate")
+        except GatekeyError as problem:
+            found.append(f"the key of {record.name}: {problem.message}")
+    return found

@@ -1,0 +1,113 @@
+"""`gatekey authority`: the authority's own certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import files
+from ..authority import crl as crls
+from ..model.instants import day, iso
+from ..x509 import pem
+from . import say
+from .session import Family, Session, pass_session
+
+if TYPE_CHECKING:
+    from ..authority.authority import Authority
+    from ..model.record import AuthorityRecord
+
+
+@click.group("authority", cls=Family)
+def authority() -> None:
+    """The authority's own certificates: roots and issuing CAs."""
+
+
+def _account(held: Authority, record: AuthorityRecord) -> dict[str, Any]:
+    issuing = held.issuing(record.name)
+    newest = crls.newest(held, record.name)
+    return {
+        "name": record.name,
+        "role": record.role,
+        "side": record.side,
+        "parent": record.parent,
+        "subject": issuing.certificate.common_name,
+        "key_type": issuing.key_type,
+        "key_here": held.has_key(record.name),
+        "serial": issuing.certificate.serial,
+        "fingerprint": issuing.certificate.fingerprint,
+        "not_before": iso(issuing.certificate.not_before),
+        "not_after": iso(issuing.certificate.not_after),
+        "crl": None if newest is None else {"number": newest.number, "entries": newest.entries, "next_update": iso(newest.next_update)},
+    }
+
+
+@authority.command("list")
+@pass_session
+def list_(session: Session) -> None:
+    """All CAs, whether their keys are here, and how long their CRLs are good."""
+    held = session.authority()
+    accounts = [_account(held, record) for record in held.records()]
+    if session.json:
+        say.as_json(accounts)
+        return
+    rows = [
+        [a["name"], a["role"], a["subject"], a["key_type"], "here" if a["key_here"] else "away", a["not_after"][:10], a["crl"]["next_update"][:10] if a["crl"] else "-"]
+        for a in accounts
+    ]
+    say.table(["authority", "role", "subject", "key", "key is", "until", "CRL good until"], rows, empty="")
+    for sentence in crls.warnings(held):
+        say.warn(sentence)
+
+
+@authority.command("show")
+@click.argument("name")
+@pass_session
+def show(session: Session, name: str) -> None:
+    """All about one CA."""
+    from .account import account as words_of
+
+    held = session.authority()
+    record = held.record(name)
+    told = _account(held, record)
+    certificate = held.issuing(name).certificate
+    if session.json:
+        say.as_json({**told, "pem": pem.encode("CERTIFICATE", certificate.der).decode()})
+        return
+    lines = [("authority", f"{name} ({record.role}, {record.side})"), ("private key", "here" if told["key_here"] else "away")]
+    if told["crl"]:
+        lines.append(("CRL", f"number {told['crl']['number']}, {told['crl']['entries']} revoked, good until {told['crl']['next_update']}"))
+    say.pairs(lines + words_of("certificate", certificate.der, now=held.now()))
+
+
+@authority.command("export")
+@click.argument("name", required=False, metavar="[AUTHORITY]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A file, or a folder that exists (one file each).")
+@click.option("--der", is_flag=True, help="DER instead of PEM (one authority only).")
+@click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@pass_session
+def export(session: Session, name: str | None, out: Path, der: bool, force: bool) -> None:
+    """Write an authority's certificate, or all of them without a name. Private keys are never exported."""
+    held = session.authority()
+    names = [held.record(name).name] if name else [record.name for record in held.records()]
+    texts = {each: held.issuing(each).certificate.der for each in names}
+    if der and (len(names) > 1 and not out.is_dir()):
+        raise click.UsageError("--der holds one certificate: name an authority, or give a folder")
+    encoded = {each: data if der else pem.encode("CERTIFICATE", data) for each, data in texts.items()}
+    if out.is_dir():
+        wanted = {out / f"{each}.crt": data for each, data in encoded.items()}
+    else:
+        files.writable_folder(out.parent)
+        wanted = {out: b"".join(encoded.values())}
+    if not force:
+        files.absent(wanted)
+    for path, data in wanted.items():
+        files.put(path, data, force=force)
+    if session.json:
+        say.as_json({"files": [str(path) for path in wanted], "authorities": names})
+        return
+    for path in wanted:
+        say.result(str(path))
+    for each in names:
+        session.words(f"{each}: SHA-256 {held.issuing(each).certificate.fingerprint}, until {day(held.issuing(each).certificate.not_after)}")
