@@ -139,7 +139,7 @@ def _cert_bag(certificate: bytes, attributes: bytes) -> bytes:
 
 
 def _attributes(friendly_name: str, key_id: bytes) -> bytes:
-    """friendlyName and localKeyId: what Windows and NSS show, and what Java and NSS pair key and certificate by."""
+    """The attributes friendlyName and localKeyId: what Windows and NSS show, and what Java and NSS pair key and certificate by."""
     name = "".join(c if ord(c) < 0x10000 else "\ufffd" for c in friendly_name)  # a BMPString has no characters beyond
     named = (der.seq(der.oid(_FRIENDLY_NAME), der.set_of(der.tlv(der.BMP, name.encode("utf-16-be", "replace")))),) if name else ()
     return der.set_of(*named, der.seq(der.oid(_LOCAL_KEY_ID), der.set_of(der.octets(key_id))))
@@ -209,7 +209,8 @@ def read(data: bytes, password: str) -> Opened:
 
 
 def _wrong_password() -> Malformed:
-    return Malformed("wrong-password", "the password does not open this PKCS#12", hint="check the password; if it is surely right, the file was changed on its way")
+    hint = "check the password; if it is surely right, the file was changed on its way"
+    return Malformed("wrong-password", "the password does not open this PKCS#12", hint=hint)
 
 
 def _damaged(what: str) -> Malformed:
@@ -356,7 +357,7 @@ def _bags(content: bytes, depth: int = 0) -> list[_Bag]:
 
 
 def _read_attributes(attributes: der.Reader) -> tuple[str, bytes]:
-    """friendlyName and localKeyId; others are passed over."""
+    """The friendlyName and localKeyId; others are passed over."""
     name, key_id = "", b""
     while attributes:
         attribute = attributes.inside()
