@@ -1,7 +1,7 @@
 """Certificates, CRLs and requests made with our own encoders under throw-away keys; and ways to damage them.
 
-    house = objects.house()          # root -> issuing, both P-256, at objects.NOW
-    der = house.certificate(names=Names("ann", emails=("ann@example.com",)))
+house = objects.house()          # root -> issuing, both P-256, at objects.NOW
+der = house.certificate(names=Names("ann", emails=("ann@example.com",)))
 """
 
 from __future__ import annotations

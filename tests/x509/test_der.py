@@ -236,6 +236,8 @@ def test_openssl_reads_every_type(program: Callable[[str], str]) -> None:
     )
     told = subprocess.run([program("openssl"), "asn1parse", "-inform", "DER"], input=made, capture_output=True, check=True).stdout.decode()
     shown = [line.split(": ", 1)[1].split()[0] for line in told.splitlines()]
-    assert shown == "SEQUENCE INTEGER BOOLEAN NULL OBJECT OCTET BIT UTF8STRING PRINTABLESTRING IA5STRING ENUMERATED UTCTIME GENERALIZEDTIME cont SET INTEGER INTEGER cont".split()
+    assert shown[:8] == ["SEQUENCE", "INTEGER", "BOOLEAN", "NULL", "OBJECT", "OCTET", "BIT", "UTF8STRING"]
+    assert shown[8:13] == ["PRINTABLESTRING", "IA5STRING", "ENUMERATED", "UTCTIME", "GENERALIZEDTIME"]
+    assert shown[13:] == ["cont", "SET", "INTEGER", "INTEGER", "cont"]
     assert ":-05" in told
     assert ":261118110640Z" in told

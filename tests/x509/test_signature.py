@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import objects
 
 from gatekey.errors import Malformed
 from gatekey.x509 import der, oids, signature
+from kit import objects
 
 DATA = b"to be signed"
 
@@ -68,12 +68,18 @@ def test_an_unknown_key_type_is_refused_in_words() -> None:
 
 
 def _hash(name: str) -> Any:
-    return {"sha1": hashes.SHA1, "sha224": hashes.SHA224, "sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}[name]()
+    return getattr(hashes, name.upper())()
 
 
 @pytest.mark.parametrize(
     ("dotted", "digest", "legacy"),
-    [(oids.RSA_SHA256, "sha256", False), (oids.RSA_SHA384, "sha384", False), (oids.RSA_SHA512, "sha512", False), (oids.RSA_SHA1, "sha1", True), (oids.RSA_SHA224, "sha224", True)],
+    [
+        (oids.RSA_SHA256, "sha256", False),
+        (oids.RSA_SHA384, "sha384", False),
+        (oids.RSA_SHA512, "sha512", False),
+        (oids.RSA_SHA1, "sha1", True),
+        (oids.RSA_SHA224, "sha224", True),
+    ],
 )
 def test_rsa_with_other_hashes(dotted: str, digest: str, legacy: bool) -> None:
     private = objects.key("rsa-2048")
@@ -86,7 +92,9 @@ def test_rsa_with_other_hashes(dotted: str, digest: str, legacy: bool) -> None:
     assert not signature.verify(objects.spki_of(private), der.seq(der.oid(dotted)), made, DATA, legacy=True)
 
 
-@pytest.mark.parametrize(("dotted", "digest", "legacy"), [(oids.ECDSA_SHA512, "sha512", False), (oids.ECDSA_SHA1, "sha1", True), (oids.ECDSA_SHA224, "sha224", True)])
+@pytest.mark.parametrize(
+    ("dotted", "digest", "legacy"), [(oids.ECDSA_SHA512, "sha512", False), (oids.ECDSA_SHA1, "sha1", True), (oids.ECDSA_SHA224, "sha224", True)]
+)
 def test_ecdsa_with_other_hashes(dotted: str, digest: str, legacy: bool) -> None:
     private = objects.key("p256")
     made = private.sign(DATA, ec.ECDSA(_hash(digest)))
@@ -110,7 +118,9 @@ def _pss(digest: str, salt: int, *, mask: str | None = None, trailer: bytes = b"
 
     return der.seq(
         der.oid(oids.RSA_PSS),
-        der.seq(der.explicit(0, hashed(digest)), der.explicit(1, der.seq(der.oid(oids.MGF1), hashed(mask or digest))), der.explicit(2, der.integer(salt)), trailer),
+        der.seq(
+            der.explicit(0, hashed(digest)), der.explicit(1, der.seq(der.oid(oids.MGF1), hashed(mask or digest))), der.explicit(2, der.integer(salt)), trailer
+        ),
     )
 
 
@@ -136,7 +146,12 @@ def test_rsa_pss_of_defaults_is_sha_1_and_only_legacy() -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "words"),
-    [(b"", "unreadable"), (b"\x30\x00", "unreadable"), (der.seq(der.oid("1.2.3.4")), "unknown algorithm (1.2.3.4)"), (der.seq(der.oid(oids.RSA_MD5), der.null()), "RSA with MD5")],
+    [
+        (b"", "unreadable"),
+        (b"\x30\x00", "unreadable"),
+        (der.seq(der.oid("1.2.3.4")), "unknown algorithm (1.2.3.4)"),
+        (der.seq(der.oid(oids.RSA_MD5), der.null()), "RSA with MD5"),
+    ],
 )
 def test_what_is_not_known_is_described_and_never_verifies(algorithm: bytes, words: str) -> None:
     assert words in signature.describe(algorithm)

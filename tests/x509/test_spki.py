@@ -10,13 +10,21 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import objects
 
 from gatekey.errors import GatekeyError, Malformed
 from gatekey.model import keytypes
 from gatekey.x509 import der, oids, spki
+from kit import objects
 
-DESCRIBED = {"p256": "EC P-256", "p384": "EC P-384", "p521": "EC P-521", "rsa-2048": "RSA 2048", "ed25519": "Ed25519", "ed448": "Ed448", "ml-dsa-65": "ML-DSA-65"}
+DESCRIBED = {
+    "p256": "EC P-256",
+    "p384": "EC P-384",
+    "p521": "EC P-521",
+    "rsa-2048": "RSA 2048",
+    "ed25519": "Ed25519",
+    "ed448": "Ed448",
+    "ml-dsa-65": "ML-DSA-65",
+}
 BITS = {"p256": 256, "p384": 384, "p521": 521, "rsa-2048": 2048, "ed25519": 256, "ed448": 456}
 
 

@@ -117,8 +117,6 @@ def canonical(der: bytes) -> tuple[tuple[tuple[str, str], ...], ...]:
 _ESCAPED = frozenset(b',+"\\<>;')
 _FIRST = _ESCAPED | frozenset(b" #")
 _LAST = _ESCAPED | frozenset(b" ")
-#: Tags that OpenSSL shows as text; everything else becomes # and hex.
-_SHOWN = (UTF8, 0x12, 0x13, T61, IA5, 0x17, 0x18, 0x1A, UNIVERSAL, BMP)
 
 
 def rfc2253(der: bytes) -> str:
@@ -132,9 +130,9 @@ def rfc2253(der: bytes) -> str:
 
 def _printed(kind: str, tag: int, content: bytes) -> str:
     name = oids.ATTRIBUTES.get(kind)
-    if name is None or tag not in _SHOWN:
+    if name is None or tag not in _TEXTS:
         return f"{name or kind}=#{tlv(tag, content).hex().upper()}"
-    data = content if tag == UTF8 else _text(tag, content).encode() if tag in _TEXTS else content
+    data = content if tag == UTF8 else _text(tag, content).encode()
     shown = []
     for place, byte in enumerate(data):
         special = _LAST if place == len(data) - 1 else _FIRST if place == 0 else _ESCAPED
