@@ -146,7 +146,7 @@ def covers(pattern: str, name: str) -> bool:
     if pattern == "*":
         return True
     if pattern.startswith("*@"):
-        return name.rpartition("@")[2] == pattern[2:]
+        return name.count("@") == 1 and name.endswith(pattern[1:]) and len(name) > len(pattern) - 1
     if pattern.startswith("*."):
         return name.endswith(pattern[1:]) and len(name) > len(pattern) - 1
     return pattern == name

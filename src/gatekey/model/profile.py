@@ -114,7 +114,9 @@ class _Table:
 
     def text(self, key: str, default: str = "", *, needed: bool = False) -> str:
         value: str = self.take(key, str, "a text", default, needed=needed)
-        if key in self.table and value and not value.isprintable():
+        if needed and self.table.get(key) == "":
+            self.wrong(key, "is empty")
+        elif not value.isprintable():
             self.wrong(key, "has control characters")
         return value
 
@@ -131,7 +133,7 @@ class _Table:
 
     def span(self, key: str, default: int, most: int, *, needed: bool = False, least: int = 60) -> int:
         text = self.text(key, "", needed=needed)
-        if not text:
+        if not isinstance(self.table.get(key), str):
             return default
         try:
             value = parse_span(text)
