@@ -248,7 +248,7 @@ def _berish(der: bytes) -> str:
     """PKCS#12 and PKCS#7 by their first tags; definite or indefinite lengths."""
     body = _inside_ber(der)
     if body[:3] == b"\x02\x01\x03":
-        content = _inside_ber(body[3:])
+        content = _inside_ber(body[3:], cut=True)
         return PKCS12 if _is_pkcs7(content) else ""
     return PKCS7 if _is_pkcs7(body) else ""
 
@@ -259,8 +259,8 @@ def _is_pkcs7(body: bytes) -> bool:
     return Reader(body[:16] if len(body) > 16 else body).oid().startswith(oids.PKCS7_PREFIX)
 
 
-def _inside_ber(data: bytes) -> bytes:
-    """The first bytes inside a SEQUENCE of definite or indefinite length; empty if it is none, or if its definite length is not what is there."""
+def _inside_ber(data: bytes, *, cut: bool = False) -> bytes:
+    """The first bytes inside a SEQUENCE of definite or indefinite length; empty if it is none, or if its definite length is not there (unless `cut`)."""
     if len(data) < 2 or data[0] != SEQUENCE:
         return b""
     if data[1] == 0x80:
@@ -269,4 +269,4 @@ def _inside_ber(data: bytes) -> bytes:
     if size & 0x80:
         at += size & 0x7F
         size = int.from_bytes(data[2:at], "big")
-    return data[at : at + 64] if at + size <= len(data) else b""
+    return data[at : at + 64] if cut or at + size <= len(data) else b""
