@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import shlex
 from collections.abc import Iterator
@@ -122,3 +123,10 @@ def test_every_verb_says_what_it_does() -> None:
     assert [" ".join(name) for name, command in verbs().items() if not (command.help or "").strip()] == []
     options = [(name, option) for name, command in verbs().items() for option in command.params if isinstance(option, click.Option)]
     assert [f"{' '.join(name)} {option.name}" for name, option in options if not option.help] == []
+
+
+def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False, report=True)
+    assert done.attempted > 10
+    assert done.failed == 0

@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "web": "protocols authority store.reads model",
     "config": "model",
     "profiles": "model",
-    "testing": "authority keys ports model x509",
+    "api": "app authority keys lifecycle model ports store.ledger x509",
+    "testing": "api authority keys ports model x509",
     "app": "authority client config identity jobs keys lifecycle lint model outgoing policy ports profiles protocols store webserver x509",
     "cli": "app authority client store.reads webserver x509 model config testing",
 }
