@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import GatekeyError, Malformed, Refused
+from ..errors import Malformed, Refused
 from ..model.instants import iso
 from . import names, oids, policies, revocation, signature
 from .certificate import Certificate
@@ -56,8 +56,11 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`path` runs from the certificate to the anchor, or as far as it could be followed. `checked` names the checks that were made; the others were not asked
-    for or could not be made without a path. `policies` are the acceptable certificate policies, dotted."""
+    """`path` runs from the certificate to the anchor, or as far as it could be followed.
+
+    `checked` names the checks that were made; the others were not asked for, or could not be made without a path. `policies` are the acceptable certificate
+    policies, dotted.
+    """
 
     path: tuple[Certificate, ...]
     findings: tuple[Finding, ...]
@@ -79,7 +82,7 @@ class Verdict(NamedTuple):
         checks = {check: "failed" if check in self.failed else "passed" if check in self.checked else "not-checked" for check in CHECKS}
         return {
             "ok": self.ok,
-            "path": [names.display(certificate.subject) for certificate in self.path],
+            "path": [display(certificate) for certificate in self.path],
             "checks": checks,
             "findings": [finding._asdict() for finding in self.findings],
         }
@@ -99,8 +102,8 @@ def validate(
     """Whether `leaf` is good at the instant `at` (POSIX seconds) for `purpose` ("client", "server", a dotted extended usage, or None for any).
 
     `pool` may hold any certificates, in any order; `anchors` are trusted as they are, within their own dates, lengths and name constraints. Without `crls`
-    (None) revocation is not looked at; with some, every certificate below the anchor must be shown not to be revoked. `legacy` accepts SHA-1 and DSA signatures.
-    Of several paths the first good one counts, otherwise the one with least against it. Never raises: what cannot be judged is a finding.
+    (None) revocation is not looked at; with some, every certificate below the anchor must be shown not to be revoked. `legacy` accepts SHA-1 and DSA. Of several
+    paths the first good one counts, otherwise the one with least against it. Never raises: what cannot be judged is a finding.
     """
     return _Validation(pool, anchors, at, crls, legacy).judge(leaf, purpose, rules)
 
@@ -138,13 +141,14 @@ class _Validation:
                 if count >= MOST_PATHS:
                     raise Refused("too-complex", f"more than {MOST_PATHS} paths were tried")
         except Refused as problem:
-            finding = Finding("path", "too-complex", names.display(leaf.subject), f"it was given up: {problem.message}")
+            finding = Finding("path", "too-complex", display(leaf), f"it was given up: {problem.message}")
             return best._replace(findings=(*best.findings, finding)) if best else Verdict((leaf,), (finding,), ("path",))
         return best or self._without_path(leaf, purpose, dead)
 
     def _without_path(self, leaf: Certificate, purpose: str | None, dead: list[tuple[tuple[Certificate, ...], Finding]]) -> Verdict:
         """No path reached an anchor: the longest attempt is shown, with what can be said of the certificate itself."""
-        path, finding = max(dead, key=lambda end: len(end[0]))
+        nowhere = (leaf,), Finding("path", "no-path", display(leaf), "no path leads from it to a trusted root")
+        path, finding = max(dead, key=lambda end: len(end[0]), default=nowhere)
         findings = (finding, *_dates(leaf, self.at), *(_usage((leaf,), purpose) if purpose else ()))
         return Verdict(path, findings, ("path", "dates", "usage") if purpose else ("path", "dates"))
 
@@ -156,7 +160,7 @@ class _Validation:
         if last.der in self._anchors:
             yield path
             return
-        name = names.display(last.subject)
+        name = display(last)
         issuers = [one for one in self._issuers_of(last) if not any(_same(one, other) for other in path)]
         if not issuers:
             if last.self_issued and len(path) == 1:
@@ -169,7 +173,7 @@ class _Validation:
                 dead.append((path, Finding("path", "too-long", name, f"the path is longer than {MOST_STEPS} certificates")))
                 return
             if problem := self._signature(last, issuer):
-                dead.append((path, Finding("path", "bad-signature", name, problem, {"issuer": names.display(issuer.subject)})))
+                dead.append((path, Finding("path", "bad-signature", name, problem, {"issuer": display(issuer)})))
             else:
                 yield from self._paths((*path, issuer), dead)
 
@@ -201,7 +205,7 @@ class _Validation:
             return f"it is signed with {signature.describe(certificate.algorithm)}, which is not accepted"
         if signature.verify(issuer.spki, certificate.algorithm, certificate.signature, certificate.tbs, legacy=self.legacy):
             return ""
-        return f"its signature was not made by the key of {names.display(issuer.subject)}"
+        return f"its signature was not made by the key of {display(issuer)}"
 
     # Judging one path
 
@@ -227,7 +231,7 @@ class _Validation:
             found = revocation.status(certificate, self.crls or (), at=self.at, trusted=lambda crl: self._crl_trusted(crl, path))
             if found.state == "good":
                 continue
-            name = names.display(certificate.subject)
+            name = display(certificate)
             if found.entry:
                 facts = {"serial": certificate.serial, "revoked_at": iso(found.entry.at), "reason": found.entry.reason}
                 yield Finding("revocation", "on-hold" if found.entry.reason == "certificate-hold" else "revoked", name, found.message, facts)
@@ -264,7 +268,7 @@ class _Validation:
 
     def _signer_problem(self, signer: Certificate, anchor: Certificate) -> str:
         """Whether a CRL signer beside the path has a good path of its own to the same anchor."""
-        name = names.display(signer.subject)
+        name = display(signer)
         if signer.der in self._signers:
             return revocation.CIRCULAR
         if len(self._signers) >= _MOST_NESTING:
@@ -275,6 +279,12 @@ class _Validation:
         finally:
             self._signers.pop()
         return "" if verdict.ok else f"the CRL signer {name} is not trusted: {verdict.findings[0].message}"
+
+
+def display(certificate: Certificate) -> str:
+    """A certificate's subject for people; where it is empty, its alternative names or its serial."""
+    general = certificate.names
+    return names.display(certificate.subject) or ", ".join((*general.dns, *general.ips, *general.emails)) or f"serial {certificate.serial}"
 
 
 def _same(one: Certificate, other: Certificate) -> bool:
@@ -288,7 +298,7 @@ def _weight(verdict: Verdict) -> tuple[bool, int, int]:
 
 
 def _dates(certificate: Certificate, at: int) -> Iterator[Finding]:
-    name = names.display(certificate.subject)
+    name = display(certificate)
     if at < certificate.not_before:
         message = f"it is not valid before {iso(certificate.not_before)}"
         yield Finding("dates", "not-yet-valid", name, message, {"not_before": iso(certificate.not_before), "at": iso(at)})
@@ -305,10 +315,10 @@ def _walk(path: tuple[Certificate, ...], rules: Rules) -> tuple[list[Finding], f
     subtrees = Subtrees()
     room = len(steps)  # max_path_length
     if steps:
-        room = _enter_issuer(anchor, room + 1, subtrees, findings)
+        room = _enter_issuer(anchor, room + 1, subtrees, findings, anchor=True)
     for depth, certificate in enumerate(steps):
         last = depth == len(steps) - 1
-        name = names.display(certificate.subject)
+        name = display(certificate)
         if (last or not certificate.self_issued) and (problem := subtrees.problem(certificate)):
             findings.append(Finding("path", "name-constraints", name, problem))
         try:
@@ -326,14 +336,14 @@ def _walk(path: tuple[Certificate, ...], rules: Rules) -> tuple[list[Finding], f
             graph.prepare(said, self_issued=certificate.self_issued)
             room = _enter_issuer(certificate, room, subtrees, findings)
     if graph.problem:
-        findings.append(Finding("path", "policies", names.display(path[0].subject), graph.problem))
+        findings.append(Finding("path", "policies", display(path[0]), graph.problem))
     return findings, graph.accepted()
 
 
-def _enter_issuer(issuer: Certificate, room: int, subtrees: Subtrees, findings: list[Finding]) -> int:
+def _enter_issuer(issuer: Certificate, room: int, subtrees: Subtrees, findings: list[Finding], *, anchor: bool = False) -> int:
     """RFC 5280 6.1.4 g and k to n for a certificate that signed the next one: how many non-self-issued ones may still follow."""
-    name = names.display(issuer.subject)
-    if not issuer.ca and (issuer.version == 3 or not issuer.self_issued):
+    name = display(issuer)
+    if not issuer.ca and not (anchor and issuer.version == 1):  # an anchor of version 1 was made a CA by whoever trusts it
         findings.append(Finding("path", "not-a-ca", name, "it is no CA, yet it signed the next certificate"))
     if issuer.key_usage is not None and "keyCertSign" not in issuer.key_usage:
         findings.append(Finding("path", "no-cert-sign", name, "its key usage does not allow it to sign certificates"))
@@ -353,11 +363,11 @@ def _usage(path: tuple[Certificate, ...], purpose: str | None) -> Iterator[Findi
     if not purpose:
         return
     wanted = PURPOSES.get(purpose, purpose)
-    leaf, name = path[0], names.display(path[0].subject)
+    leaf, name = path[0], display(path[0])
     role = {"client": "a client", "server": "a server"}.get(purpose, wanted)
     if leaf.extended is not None and wanted not in leaf.extended:
-        found = ", ".join(leaf.extended)
-        yield Finding("usage", "extended-usage", name, f"it is not for {role}: its extended key usage is {found}", {"found": list(leaf.extended), "wanted": wanted})
+        message = f"it is not for {role}: its extended key usage is {', '.join(leaf.extended)}"
+        yield Finding("usage", "extended-usage", name, message, {"found": list(leaf.extended), "wanted": wanted})
     allowed = {"client": ("digitalSignature",), "server": ("digitalSignature", "keyEncipherment", "keyAgreement")}.get(purpose, ())
     if allowed and leaf.key_usage is not None and not set(allowed) & set(leaf.key_usage):
         found = ", ".join(leaf.key_usage) or "nothing"
@@ -366,19 +376,16 @@ def _usage(path: tuple[Certificate, ...], purpose: str | None) -> Iterator[Findi
     for issuer in path[1:]:
         if issuer.extended is not None and wanted not in issuer.extended and "anyExtendedKeyUsage" not in issuer.extended:
             message = f"as an issuer it is not for {wanted}: its extended key usage is {', '.join(issuer.extended)}"
-            yield Finding("usage", "issuer-usage", names.display(issuer.subject), message, {"found": list(issuer.extended), "wanted": wanted})
+            yield Finding("usage", "issuer-usage", display(issuer), message, {"found": list(issuer.extended), "wanted": wanted})
 
 
 def describe(verdict: Verdict) -> list[str]:
     """The verdict in sentences: one for each check, and below it what was found."""
     lines: list[str] = []
-    chain = " <- ".join(names.display(certificate.subject) for certificate in reversed(verdict.path))
+    chain = " <- ".join(display(certificate) for certificate in reversed(verdict.path))
     for check in CHECKS:
         found = [finding for finding in verdict.findings if finding.check == check]
         state = "failed" if found else "passed" if check in verdict.checked else "not checked"
         lines.append(f"{check}: {state}" + (f" ({chain})" if check == "path" else ""))
         lines += [f"  {finding.subject}: {finding.message}" for finding in found]
     return lines
-
-
-__all__ = ["CHECKS", "PURPOSES", "Finding", "GatekeyError", "Rules", "Verdict", "describe", "validate"]

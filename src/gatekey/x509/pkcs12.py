@@ -377,7 +377,7 @@ def _pair(keys: list[_Bag], certificates: list[_Bag]) -> Opened:
     if len(keys) > 1:
         raise Malformed("no-identity", f"this PKCS#12 holds {len(keys)} private keys; one is expected", hint="export one identity at a time")
     key = keys[0]
-    public = _public_of(key.value)
+    public = pkcs8.public_key(key.value)
     own = [bag for bag in certificates if _parts_of(bag.value)[2] == public]
     if not own:
         raise Malformed("no-identity", "this PKCS#12 holds a private key, but not the certificate that belongs to it")
@@ -409,18 +409,6 @@ def _parts_of(certificate: bytes) -> tuple[bytes, bytes, bytes]:
         return issuer, tbs.raw(), tbs.raw()
     except Malformed as problem:
         raise _damaged(f"a certificate in it cannot be read: {problem.message}") from None
-
-
-def _public_of(key: bytes) -> bytes:
-    """SubjectPublicKeyInfo of a private key."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        public = serialization.load_der_private_key(key, None).public_key()
-        return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Malformed("bad-private-key", "the private key in this PKCS#12 cannot be used: it is damaged or of an unknown kind") from None
 
 
 def _read_old(data: bytes, password: str, scheme: pbe.Scheme) -> Opened:

@@ -127,15 +127,7 @@ def read_rsa(info: PrivateKeyInfo) -> RsaKey:
     numbers = RsaKey(*(inner.integer() for _ in range(8)))
     inner.finish()
     n, e, d, p, q, dp, dq, qinv = numbers
-    if (
-        min(numbers) <= 1
-        or p * q != n
-        or e * d % (p - 1) != 1
-        or e * d % (q - 1) != 1
-        or dp != d % (p - 1)
-        or dq != d % (q - 1)
-        or qinv * q % p != 1
-    ):
+    if min(numbers) <= 1 or p * q != n or e * d % (p - 1) != 1 or e * d % (q - 1) != 1 or dp != d % (p - 1) or dq != d % (q - 1) or qinv * q % p != 1:
         raise Malformed("bad-private-key", "the numbers of the RSA key do not belong together: the file is damaged")
     return numbers
 
@@ -200,6 +192,18 @@ def from_sec1(data: bytes) -> bytes:
     if not curve:
         raise Malformed("bad-private-key", "the elliptic-curve key does not say on which curve it is")
     return encode(EC, der.oid(curve), data)
+
+
+def public_key(data: bytes) -> bytes:
+    """The SubjectPublicKeyInfo that belongs to a plain PKCS#8 key. Raises Malformed("bad-private-key") where it cannot be used."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        public = serialization.load_der_private_key(data, None).public_key()
+        return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Malformed("bad-private-key", "the private key cannot be used: it is damaged or of an unknown kind") from None
 
 
 def unlock(data: bytes, password: bytes | None, *, derive: pbe.Derive = hashlib.pbkdf2_hmac) -> bytes:

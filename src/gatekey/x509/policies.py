@@ -124,16 +124,16 @@ class PolicyGraph:
         self._explicit = 0 if rules.explicit else length + 1
         self._inhibit_any = 0 if rules.inhibit_any else length + 1
         self._mapping = 0 if rules.inhibit_mapping else length + 1
-        self._levels: list[dict[str, _Node]] | None = [{ANY: _Node({ANY}, set())}]
+        self._levels: list[dict[str, _Node]] = [{ANY: _Node({ANY}, set())}]  # empty when no policy is valid any more
         self.problem = ""
 
     def enter(self, said: Said, *, self_issued: bool, last: bool) -> None:
         """RFC 5280 6.1.3 d to f."""
         if said.policies is None:
-            self._levels = None
-        elif self._levels is not None:
+            self._levels = []
+        elif self._levels:
             self._grow(said.policies, any_counts=self._inhibit_any > 0 or (self_issued and not last))
-        if self._explicit == 0 and self._levels is None:
+        if self._explicit == 0 and not self._levels:
             self._refuse("a certificate policy is required here, and none is valid all along the path")
 
     def _refuse(self, why: str) -> None:
@@ -141,7 +141,6 @@ class PolicyGraph:
 
     def _grow(self, policies: frozenset[str], *, any_counts: bool) -> None:
         """6.1.3 d 1 to 3 in the form of RFC 9618 5.2."""
-        assert self._levels is not None
         above = self._levels[-1]
         level: dict[str, _Node] = {}
         for policy in sorted(policies - {ANY}):
@@ -158,18 +157,17 @@ class PolicyGraph:
 
     def _prune(self) -> None:
         """Drops nodes without children above the last level; without any node left there is no valid policy."""
-        assert self._levels is not None
         for depth in range(len(self._levels) - 2, -1, -1):
             needed = set().union(*(node.parents for node in self._levels[depth + 1].values()))
             self._levels[depth] = {name: node for name, node in self._levels[depth].items() if name in needed}
         if not self._levels[-1]:
-            self._levels = None
+            self._levels = []
 
     def prepare(self, said: Said, *, self_issued: bool) -> None:
         """RFC 5280 6.1.4 a, b and h to j."""
         if any(ANY in pair for pair in said.mappings):
             self._refuse("an issuer maps from or to anyPolicy, which RFC 5280 forbids")
-        elif said.mappings and self._levels is not None:
+        elif said.mappings and self._levels:
             self._map(said.mappings)
         if not self_issued:
             self._explicit = max(self._explicit - 1, 0)
@@ -180,9 +178,7 @@ class PolicyGraph:
         self._inhibit_any = _lower(self._inhibit_any, said.inhibit_any)
 
     def _map(self, mappings: tuple[tuple[str, str], ...]) -> None:
-        assert self._levels is not None
         level = self._levels[-1]
-        above = self._levels[-2] if len(self._levels) > 1 else {}
         targets: dict[str, set[str]] = {}
         for policy, target in mappings:
             targets.setdefault(policy, set()).add(target)
@@ -192,7 +188,7 @@ class PolicyGraph:
             elif policy in level:
                 level[policy].expected = mapped
             elif ANY in level:
-                level[policy] = _Node(mapped, {ANY} & set(above))
+                level[policy] = _Node(mapped, {ANY})  # the anyPolicy of a level always hangs below that of the level above
         if self._mapping == 0:
             self._prune()
 
@@ -207,7 +203,7 @@ class PolicyGraph:
 
     def accepted(self) -> frozenset[str]:
         """The user-constrained policy set: policies, in the words of the domain at the top, that are valid along the path and acceptable (RFC 9618 5.4)."""
-        if self._levels is None:
+        if not self._levels:
             return frozenset()
         authority = {name for level in self._levels[1:] for name, node in level.items() if name != ANY and ANY in node.parents}
         if ANY in self._levels[-1]:

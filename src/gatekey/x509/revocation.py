@@ -26,6 +26,13 @@ MOST_CRLS = 64
 Trusted = Callable[[Crl], str]
 
 
+class _Asked(NamedTuple):
+    certificate: Certificate
+    crls: Sequence[Crl]
+    at: int
+    trusted: Trusted
+
+
 class Status(NamedTuple):
     """`state`: "good", "revoked" or "unknown"; `message` says why in words; `entry` is the entry of a revoked certificate."""
 
@@ -35,7 +42,11 @@ class Status(NamedTuple):
 
 
 def status(certificate: Certificate, crls: Sequence[Crl], *, at: int, trusted: Trusted) -> Status:
-    """What `crls` say about `certificate` at the instant `at`. `trusted` judges who signed a CRL; it is asked only for those that are about this certificate."""
+    """What `crls` say about `certificate` at the instant `at` (POSIX seconds).
+
+    `trusted` judges who signed a CRL; it is asked only for those that are about this certificate.
+    """
+    asked = _Asked(certificate, crls, at, trusted)
     covered: set[int] = set()
     circular: set[int] = set()
     why: list[str] = []
@@ -56,7 +67,7 @@ def status(certificate: Certificate, crls: Sequence[Crl], *, at: int, trusted: T
             if problem and problem != CIRCULAR and not (entry and problem.startswith(_UNKNOWN) and not trusted(crl)):
                 why.append(problem)
                 continue
-            found = _with_delta(certificate, point, crl, crls, entry, at, trusted)
+            found = _with_delta(asked, crl, entry)
             if found:
                 return Status("revoked", _describe(found), found)
             covered |= reasons
@@ -126,15 +137,16 @@ def _unusable(crl: Crl, at: int) -> str:
     return ""
 
 
-def _with_delta(
-    certificate: Certificate, point: DistributionPoint, crl: Crl, crls: Sequence[Crl], entry: Revoked | None, at: int, trusted: Trusted
-) -> Revoked | None:
-    """The entry after the newest delta for this CRL, if there is one (RFC 5280 6.3.3 c, i and j). A delta only ever adds to a complete CRL that holds by itself."""
-    deltas = [other for other in crls if _is_delta_of(other, crl) and not _unusable(other, at)]
+def _with_delta(asked: _Asked, crl: Crl, entry: Revoked | None) -> Revoked | None:
+    """The entry after the newest delta for this CRL, if there is one (RFC 5280 6.3.3 c, i and j).
+
+    A delta only ever adds to a complete CRL that holds by itself; alone it says nothing.
+    """
+    deltas = [other for other in asked.crls if _is_delta_of(other, crl) and not _unusable(other, asked.at)]
     for delta in sorted(deltas, key=lambda other: other.number or 0, reverse=True):
-        if trusted(delta):
+        if asked.trusted(delta):
             continue
-        changed = delta.find(certificate.serial_number, certificate.issuer)
+        changed = delta.find(asked.certificate.serial_number, asked.certificate.issuer)
         if changed:
             return None if changed.reason == "remove-from-crl" else changed
         break
