@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from . import app
 from .authority import bundle as bundles
@@ -93,7 +94,7 @@ class Authority:
         revocation.reconcile(core)
         return cls(core)
 
-    def __enter__(self) -> Authority:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -104,13 +105,22 @@ class Authority:
         self._core.close()
 
     def issue_client(
-        self, login: str, *, email: str = "", name: str = "", device: str = "", groups: Sequence[str] = (), days: int | None = None, key_type: str = "p256", csr: bytes | None = None
+        self,
+        login: str,
+        *,
+        email: str = "",
+        name: str = "",
+        device: str = "",
+        groups: Sequence[str] = (),
+        days: int | None = None,
+        key_type: str = "p256",
+        csr: bytes | None = None,
     ) -> Issued:
         """A certificate for a person's device; with `csr` (PEM or DER) for the key in it. Raises Refused with all reasons, or Conflict."""
         key, spki = _key(csr, key_type)
         asked = requests.client(
             self._core, login, spki, email=email, name=name, device=device, groups=groups, days=days, proof="csr" if csr else "made-here", door="api"
-        )  # fmt: skip
+        )
         people.check(asked[1]._replace(devices=(device,) if device else ()))
         return self._issued(issue(self._core, *asked, alone=True), key)
 
@@ -182,7 +192,7 @@ class Authority:
 
 
 def _secret(passphrase: str | None) -> app.Passphrase | None:
-    return None if passphrase is None else lambda: passphrase.encode()
+    return None if passphrase is None else passphrase.encode
 
 
 def _key(csr: bytes | None, key_type: str) -> tuple[material.PrivateKey | None, bytes]:

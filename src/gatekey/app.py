@@ -53,7 +53,13 @@ def actor() -> str:
 
 
 def open_authority(
-    home: Path, *, passphrase: Passphrase | None = None, clock: Clock | None = None, entropy: Entropy | None = None, who: str = "", database: Database | None = None
+    home: Path,
+    *,
+    passphrase: Passphrase | None = None,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    who: str = "",
+    database: Database | None = None,
 ) -> Authority:
     """The authority that lives in `home`. `passphrase` is asked only when a key is opened.
 

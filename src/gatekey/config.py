@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .errors import Misconfigured, Reason
+from .errors import Misconfigured
 
 #: Every key of gatekey.toml with what it means; docs/reference/config.md lists them all, a test compares.
 KEYS: dict[str, str] = {
@@ -85,10 +85,7 @@ def parse(text: str, home: Path) -> Config:
     if not data.get("name"):
         mistakes.append("name: is missing; init writes it")
     if mistakes:
-        reasons = tuple(Reason("config-mistake", mistake) for mistake in mistakes)
-        error = Misconfigured("config-mistake", f"{home / 'gatekey.toml'}: " + "; ".join(mistakes), path=str(home / "gatekey.toml"), mistakes=mistakes)
-        error.facts["reasons"] = [reason.message for reason in reasons]
-        raise error
+        raise Misconfigured("config-mistake", f"{home / 'gatekey.toml'}: " + "; ".join(mistakes), path=str(home / "gatekey.toml"), mistakes=mistakes)
     return Config(
         home=home,
         name=data["name"],

@@ -21,7 +21,9 @@ def explain(error: OSError, path: Path | str) -> GatekeyError:
         case errno.ENOSPC | errno.EDQUOT:
             return Unavailable("disk-full", f"no room is left for {path}; nothing was changed", hint="make room and try again", path=str(path))
         case errno.EROFS | errno.EACCES | errno.EPERM:
-            return Misconfigured("unwritable", f"{path} cannot be written or read: {error.strerror}", hint="mend the permissions or choose another place", path=str(path))
+            return Misconfigured(
+                "unwritable", f"{path} cannot be written or read: {error.strerror}", hint="mend the permissions or choose another place", path=str(path)
+            )
         case errno.ENOENT:
             return NotFound("no-file", f"there is no {path}", path=str(path))
         case errno.EISDIR:

@@ -1,9 +1,9 @@
 """For other projects' tests: a real authority in one line, TLS contexts for both sides in one line each, and a clock that stands still.
 
-    with gatekey.testing.CA() as ca:
-        server = ca.server_context("localhost")     # asks for client certificates and checks the CRL
-        ann = ca.client_context("ann")              # trusts the server, presents Ann's certificate
-        ca.revoke("ann")                            # server contexts made from now on refuse her
+with gatekey.testing.CA() as ca:
+    server = ca.server_context("localhost")     # asks for client certificates and checks the CRL
+    ann = ca.client_context("ann")              # trusts the server, presents Ann's certificate
+    ca.revoke("ann")                            # server contexts made from now on refuse her
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ssl
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from .api import Authority, Issued
 from .ports import Clock
@@ -56,7 +57,7 @@ class CA:
         self.authority = Authority.create(self.folder / "home", name, unencrypted_keys=True, flat=flat, clock=clock)
         self._issued: dict[str, Issued] = {}
 
-    def __enter__(self) -> CA:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

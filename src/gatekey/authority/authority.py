@@ -17,7 +17,7 @@ from ..store.reads import Reads
 from ..x509 import certificate as x509_certificate
 from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer
-from ..x509.spki import read_spki
+from ..x509.spki import key_identifier, read_spki
 
 
 class Issuing(NamedTuple):
@@ -37,7 +37,17 @@ class Authority:
     """
 
     def __init__(
-        self, *, config: Config, ledger: Ledger, reads: Reads, keyring: Keyring, clock: Clock, entropy: Entropy, profile: Callable[[str], Profile], actor: str, owner: str
+        self,
+        *,
+        config: Config,
+        ledger: Ledger,
+        reads: Reads,
+        keyring: Keyring,
+        clock: Clock,
+        entropy: Entropy,
+        profile: Callable[[str], Profile],
+        actor: str,
+        owner: str,
     ) -> None:
         self.config = config
         self.ledger = ledger
@@ -130,7 +140,8 @@ def issuing_of(record: AuthorityRecord, certificate: Certificate) -> Issuing:
     """What policy and encoder need to know of a CA, out of its certificate."""
     key_type = read_spki(certificate.spki).label
     facts = issuer_facts(record.name, certificate, key_type)
-    return Issuing(record, certificate, key_type, facts, Issuer(certificate.subject, certificate.key_id, x509_signature.algorithm(key_type)))
+    key_id = certificate.key_id or key_identifier(certificate.spki)
+    return Issuing(record, certificate, key_type, facts, Issuer(certificate.subject, key_id, x509_signature.algorithm(key_type)))
 
 
 def issuer_facts(name: str, certificate: Certificate, key_type: str) -> IssuerFacts:

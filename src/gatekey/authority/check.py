@@ -66,7 +66,14 @@ def _certificates(authority: Authority, progress: Callable[[int], None]) -> list
         except GatekeyError as unreadable:
             found.append(f"{where} cannot be read: {unreadable.message}")
             continue
-        told = (certificate.serial, certificate.not_before, certificate.not_after, read_spki(certificate.spki).sha256, certificate.common_name, fingerprint(der))
+        told = (
+            certificate.serial,
+            certificate.not_before,
+            certificate.not_after,
+            read_spki(certificate.spki).sha256,
+            certificate.common_name,
+            fingerprint(der),
+        )
         if told != (serial, not_before, not_after, key, common_name, print_):
             found.append(f"{where}: the row does not say what the certificate says")
         above = issuers[issuer]

@@ -1,11 +1,11 @@
 """The six steps of an issuance, from any door. One place decides, one place signs, one place records.
 
-  1 read      facts about the key, the issuer and the holder
-  2 decide    policy, pure: a plan, or all the reasons against it
-  3 draft     to-be-signed bytes; lint reads them back
-  4 record    durable, with its audit event, before any signature exists
-  5 sign      exactly the recorded bytes
-  6 release   durable; only now are there bytes to hand out
+1 read      facts about the key, the issuer and the holder
+2 decide    policy, pure: a plan, or all the reasons against it
+3 draft     to-be-signed bytes; lint reads them back
+4 record    durable, with its audit event, before any signature exists
+5 sign      exactly the recorded bytes
+6 release   durable; only now are there bytes to hand out
 """
 
 from __future__ import annotations
@@ -215,5 +215,16 @@ def sign(authority: Authority, recorded: Recorded) -> Signed:
 def request_digest(request: Request) -> str:
     """What an idempotency key is bound to. A key made here is new at each try and therefore left out."""
     spki = "" if request.proof == "made-here" else request.spki.hex()
-    said = [request.profile, request.names, spki, request.holder, request.device, request.days, request.not_after, request.proof, request.renews, request.issuer]
+    said = [
+        request.profile,
+        request.names,
+        spki,
+        request.holder,
+        request.device,
+        request.days,
+        request.not_after,
+        request.proof,
+        request.renews,
+        request.issuer,
+    ]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

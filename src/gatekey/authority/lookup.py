@@ -34,9 +34,18 @@ def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = ()) -> Cert
     if len(found) == 1:
         return found[0]
     if not found:
-        raise NotFound("no-certificate", f"no certificate answers to {ref!r}", hint="gatekey list; a REF is a serial, a fingerprint, a login, an e-mail or a certificate file")
+        raise NotFound(
+            "no-certificate",
+            f"no certificate answers to {ref!r}",
+            hint="gatekey list; a REF is a serial, a fingerprint, a login, an e-mail or a certificate file",
+        )
     listed = [f"{record.serial}  {record.title}  {record.device or '-'}  {record.status(now)} until {day(record.not_after)}" for record in found]
-    raise Conflict("ambiguous", f"{ref!r} can mean {len(found)} certificates", hint="say which, by its serial:\n  " + "\n  ".join(listed), candidates=[r.serial for r in found])
+    raise Conflict(
+        "ambiguous",
+        f"{ref!r} can mean {len(found)} certificates",
+        hint="say which, by its serial:\n  " + "\n  ".join(listed),
+        candidates=[r.serial for r in found],
+    )
 
 
 def candidates(authority: Authority, ref: str) -> list[CertificateRecord]:

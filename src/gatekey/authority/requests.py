@@ -46,7 +46,10 @@ def client(
     known = authority.reads.holder(login)
     if known and email and known.email and known.email.lower() != email.lower():
         raise Conflict(
-            "other-email", f"{known.login} has the e-mail {known.email}, not {email}", hint=f"gatekey people set {quoted(known.login)} --email {email}", known=known.email
+            "other-email",
+            f"{known.login} has the e-mail {known.email}, not {email}",
+            hint=f"gatekey people set {quoted(known.login)} --email {email}",
+            known=known.email,
         )
     login = known.login if known else login
     email = known.email if known and known.email else email
@@ -60,7 +63,15 @@ def client(
 
 
 def server(
-    authority: Authority, hosts: Sequence[str], spki: bytes, *, ips: Sequence[str] = (), days: int | None = None, proof: str = "made-here", door: str = "cli", idempotency: str = ""
+    authority: Authority,
+    hosts: Sequence[str],
+    spki: bytes,
+    *,
+    ips: Sequence[str] = (),
+    days: int | None = None,
+    proof: str = "made-here",
+    door: str = "cli",
+    idempotency: str = "",
 ) -> Asked:
     """A web server's certificate. An address among `hosts` becomes an iPAddress; the first name is the common name and the holder."""
     names = server_names(hosts, ips)
@@ -110,7 +121,11 @@ def from_csr(
     if kind == "person" and known and known.email and not names.emails:
         names = names._replace(emails=(known.email,))
     if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
-        raise Conflict("other-email", f"{known.login} has the e-mail {known.email}, not {names.emails[0]}", hint=f"gatekey people set {quoted(known.login)} --email {names.emails[0]}")
+        raise Conflict(
+            "other-email",
+            f"{known.login} has the e-mail {known.email}, not {names.emails[0]}",
+            hint=f"gatekey people set {quoted(known.login)} --email {names.emails[0]}",
+        )
     holder = Holder(known.login if known else login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
     request = Request(
         profile.name, names, csr.spki, holder.login, device, days, None, "csr", authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
@@ -119,9 +134,16 @@ def from_csr(
 
 
 def renewal(
-    authority: Authority, old: CertificateRecord, spki: bytes | None, *, proof: str = "same-key", days: int | None = None, door: str = "cli", idempotency: str = ""
+    authority: Authority,
+    old: CertificateRecord,
+    spki: bytes | None,
+    *,
+    proof: str = "same-key",
+    days: int | None = None,
+    door: str = "cli",
+    idempotency: str = "",
 ) -> Asked:
-    """A successor of `old` with the same key (`spki` None) or another one. Raises Refused when the old one was taken away: that is what renewing must not undo."""
+    """A successor of `old` with the same key (`spki` None) or another one. Raises Refused when the old one was taken away: renewing must not undo that."""
     now = authority.now()
     standing = old.status(now)
     if standing in (REVOKED, HELD):

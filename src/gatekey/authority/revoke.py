@@ -76,4 +76,8 @@ def _take(authority: Authority, which: CertificateId, reason: str) -> list[Taken
 def _not_a_ca(authority: Authority, which: CertificateId) -> None:
     for record in authority.records():
         if which == (record.parent, record.serial):
-            raise Refused("revoke-authority", f"{which.serial} is the certificate of the authority {record.name}", hint="an authority is not revoked like a leaf; retire it instead")
+            raise Refused(
+                "revoke-authority",
+                f"{which.serial} is the certificate of the authority {record.name}",
+                hint="an authority is not revoked like a leaf; retire it instead",
+            )

@@ -78,7 +78,7 @@ def run(args: list[str]) -> int:
         gatekey.main(args, prog_name="gatekey", standalone_mode=False, obj=session)
         sys.stdout.flush()
     except click.exceptions.Exit as done:
-        return done.exit_code
+        return int(done.exit_code)
     except click.UsageError as wrong:
         say.words(f"gatekey: {wrong.format_message()}")
         if wrong.ctx is not None:
@@ -97,9 +97,9 @@ def run(args: list[str]) -> int:
     except OSError as error:
         from ..files import explain
 
-        refused = explain(error, error.filename or "a file")
-        say.error(refused, in_json=session.json)
-        return refused.exit_code
+        problem = explain(error, error.filename or "a file")
+        say.error(problem, in_json=session.json)
+        return problem.exit_code
     except Exception as fault:
         if os.environ.get("GATEKEY_DEBUG"):
             raise

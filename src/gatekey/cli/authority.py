@@ -53,7 +53,15 @@ def list_(session: Session) -> None:
         say.as_json(accounts)
         return
     rows = [
-        [a["name"], a["role"], a["subject"], a["key_type"], "here" if a["key_here"] else "away", a["not_after"][:10], a["crl"]["next_update"][:10] if a["crl"] else "-"]
+        [
+            a["name"],
+            a["role"],
+            a["subject"],
+            a["key_type"],
+            "here" if a["key_here"] else "away",
+            a["not_after"][:10],
+            a["crl"]["next_update"][:10] if a["crl"] else "-",
+        ]
         for a in accounts
     ]
     say.table(["authority", "role", "subject", "key", "key is", "until", "CRL good until"], rows, empty="")

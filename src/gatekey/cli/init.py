@@ -35,7 +35,16 @@ if TYPE_CHECKING:
 @passphrase_option
 @pass_session
 def init(
-    session: Session, name: str, flat: bool, key_type: str, days: int | None, url: str, domains: tuple[str, ...], ips: tuple[str, ...], admin: str | None, unencrypted_keys: bool
+    session: Session,
+    name: str,
+    flat: bool,
+    key_type: str,
+    days: int | None,
+    url: str,
+    domains: tuple[str, ...],
+    ips: tuple[str, ...],
+    admin: str | None,
+    unencrypted_keys: bool,
 ) -> None:
     """Make an authority called NAME.
 
@@ -68,7 +77,9 @@ def _check(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, ...], 
     import ipaddress
 
     longest = name if flat else f"{name} servers root"
-    problems = [("bad-name", common_name_problem(name) or (common_name_problem(longest) and f"{name!r} is too long: with what is added it has more than 64 characters"))]
+    problems = [
+        ("bad-name", common_name_problem(name) or (common_name_problem(longest) and f"{name!r} is too long: with what is added it has more than 64 characters"))
+    ]
     problems.append(("bad-url", url_problem(url) if url else None))
     problems += [("bad-host", host_problem(domain, wildcard=False)) for domain in domains]
     for block in ips:

@@ -62,7 +62,21 @@ def issue() -> None:
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the PKCS#12 password is written (0600) instead of being shown.")
 @passphrase_option
 @pass_session
-def client(session: Session, name: str, display: str, csr: Path | None, **said: object) -> None:
+def client(
+    session: Session,
+    name: str,
+    email: str,
+    display: str,
+    device: str,
+    groups: tuple[str, ...],
+    days: int | None,
+    key_type: str,
+    csr: Path | None,
+    target: str,
+    out: Path,
+    force: bool,
+    password_file: Path | None,
+) -> None:
     """A certificate for the person NAME.
 
     Writes NAME.key, NAME.crt, NAME.chain.crt and NAME.p12, and shows the password of the PKCS#12 once. NAME is the login: the common name in the
@@ -73,7 +87,8 @@ def client(session: Session, name: str, display: str, csr: Path | None, **said: 
       gatekey issue client ann --device phone --for modern --out ~/handover
       gatekey issue client bob --csr bob.csr
     """
-    issue_client(session, session.authority(writing=True), name, Wishes(name=display, csr=csr, **said))  # type: ignore[arg-type]  # click gives exactly these
+    wishes = Wishes(email, display, device, groups, days, key_type, csr, target, out, password_file, force)
+    issue_client(session, session.authority(writing=True), name, wishes)
 
 
 def issue_client(session: Session, authority: Authority, login: str, wishes: Wishes) -> None:
@@ -168,11 +183,18 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
 @click.option("--ip", "ips", multiple=True, metavar="A", help="An address of the server. May be repeated.")
 @click.option("--days", type=int, help="Days of validity (default 375, at most 397).")
 @click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
-@click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="The server's own request: only its public key is taken, the names are those of the command line.")
+@click.option(
+    "--csr",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="The server's own request: only its public key is taken, the names are those of the command line.",
+)
 @out_option
 @passphrase_option
 @pass_session
-def issue_server(session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], days: int | None, key_type: str, csr: Path | None, out: Path, force: bool) -> None:
+def issue_server(
+    session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], days: int | None, key_type: str, csr: Path | None, out: Path, force: bool
+) -> None:
     """A certificate for a web server.
 
     Writes HOST.key, HOST.crt and HOST.chain.crt (what the server sends), named by the first HOST. An address may stand among the hosts.
@@ -247,13 +269,25 @@ def sign(session: Session, csr: Path, profile: str, days: int | None, device: st
 @click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="Certify the key of this request; its names are not taken.")
 @click.option("--key-type", type=click.Choice(MADE_HERE), help="With --new-key: the kind of key (default: as before).")
 @click.option("--days", type=int, help="Days of validity (default: the profile's).")
-@click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="With --new-key or --key: what the file is opened on.")
+@click.option(
+    "--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="With --new-key or --key: what the file is opened on."
+)
 @out_option
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the PKCS#12 password is written (0600) instead of being shown.")
 @passphrase_option
 @pass_session
 def renew(
-    session: Session, ref: str, new_key: bool, key_file: Path | None, csr: Path | None, key_type: str | None, days: int | None, target: str, out: Path, force: bool, password_file: Path | None
+    session: Session,
+    ref: str,
+    new_key: bool,
+    key_file: Path | None,
+    csr: Path | None,
+    key_type: str | None,
+    days: int | None,
+    target: str,
+    out: Path,
+    force: bool,
+    password_file: Path | None,
 ) -> None:
     """Issue a successor of a certificate.
 
@@ -325,10 +359,17 @@ def _say_ignored(session: Session, csr: Csr, name: str) -> None:
 def _report(session: Session, authority: Authority, released: Released, made: list[str]) -> None:
     record = next(r for r in authority.reads.by_serial(released.number) if r.id == released.id)
     if session.json:
-        say.as_json({
-            "serial": released.number, "issuer": released.issuer, "holder": record.holder, "fingerprint": record.fingerprint,
-            "not_before": iso(record.not_before), "not_after": iso(record.not_after), "files": made,
-        })  # fmt: skip
+        say.as_json(
+            {
+                "serial": released.number,
+                "issuer": released.issuer,
+                "holder": record.holder,
+                "fingerprint": record.fingerprint,
+                "not_before": iso(record.not_before),
+                "not_after": iso(record.not_after),
+                "files": made,
+            }
+        )
         return
     for file in made:
         say.result(file)

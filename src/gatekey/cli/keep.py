@@ -22,7 +22,9 @@ def store() -> None:
 @passphrase_option
 @pass_session
 def check(session: Session, repair: bool) -> None:
-    """Look at everything that was promised: the database file, the audit chain, each certificate's bytes against its row and its signature, revocations, CRLs, keys.
+    """Look at everything that was promised.
+
+    The database file, the audit chain, each certificate's bytes against its row and its signature, revocations, CRLs, keys.
 
     Says "the ledger is whole", or names what is not and ends with exit code 1.
     """

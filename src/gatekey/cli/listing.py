@@ -49,7 +49,11 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
         say.as_json([account(record, now) for record in records])
     else:
         rows = [[r.serial, r.title, r.kind, r.device or "-", r.status(now), day(r.not_after), r.issuer] for r in records]
-        say.table(["serial", "name", "kind", "device", "status", "until", "issuer"], rows, empty="no certificates" if not (status or holder or group or expiring) else "none of that kind")
+        say.table(
+            ["serial", "name", "kind", "device", "status", "until", "issuer"],
+            rows,
+            empty="no certificates" if not (status or holder or group or expiring) else "none of that kind",
+        )
     for sentence in crl.warnings(authority):
         say.warn(sentence)
 
@@ -201,4 +205,6 @@ def _ours(session: Session, der: bytes) -> None:
         return
     found = authority.reads.by_fingerprint(read_certificate(der).fingerprint)
     if found:
-        say.pairs([("in our ledger", f"{found[0].status(authority.now())}, holder {found[0].holder}{f', device {found[0].device}' if found[0].device else ''}")])
+        say.pairs(
+            [("in our ledger", f"{found[0].status(authority.now())}, holder {found[0].holder}{f', device {found[0].device}' if found[0].device else ''}")]
+        )

@@ -21,18 +21,21 @@ from .session import Session, Verb, pass_session
 @click.argument("cert", type=click.Path(path_type=Path))
 @click.option("--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="F", help="The private key of the certificate.")
 @click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="What the file is opened on.")
-@click.option("--chain", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The issuing authority's certificate, when CERT does not hold it (NAME.chain.crt does).")
+@click.option(
+    "--chain",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="F",
+    help="The issuing authority's certificate, when CERT does not hold it (NAME.chain.crt does).",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (default: NAME.p12 or NAME.pem here).")
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the password is written (0600) instead of being shown.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @pass_session
-def p12(
-    session: Session, cert: Path, key_file: Path, target: str, chain: Path | None, out: Path | None, password_file: Path | None, force: bool
-) -> None:
+def p12(session: Session, cert: Path, key_file: Path, target: str, chain: Path | None, out: Path | None, password_file: Path | None, force: bool) -> None:
     """Make a PKCS#12 or PEM file for another device from what is there.
 
-    CERT is NAME.chain.crt (or NAME.crt; the issuing authority's certificate is then looked for in NAME.chain.crt beside it). The password is new and shown once.
-    If a device says that the password is wrong although it is right, it is the file format: take the other target.
+    CERT is NAME.chain.crt (or NAME.crt; the issuing authority's certificate is then looked for in NAME.chain.crt beside it). The password is new and shown
+    once. If a device says that the password is wrong although it is right, it is the file format: take the other target.
 
     \b
       any      3DES and SHA-1: opens everywhere, also on old Windows, macOS, iOS and Android; safe because the password is random
@@ -46,7 +49,9 @@ def p12(
     key = private_key(key_file)
     leaf = next((certificate for certificate in held if certificate.spki == key.spki), None)
     if leaf is None:
-        raise Refused("key-mismatch", f"the key in {key_file} does not belong to the certificate in {cert}", hint="give the key that was made with this certificate")
+        raise Refused(
+            "key-mismatch", f"the key in {key_file} does not belong to the certificate in {cert}", hint="give the key that was made with this certificate"
+        )
     deliver.refuse_target(key.key_type, target)
     issuers = _issuers(leaf, held)
     place = out or Path(f"{file_stem(leaf.common_name or leaf.serial)}.{'pem' if target == 'pem' else 'p12'}")
@@ -74,7 +79,9 @@ def _issuers(leaf: Certificate, held: list[Certificate]) -> list[Certificate]:
         below = above
 
 
-def _encode(session: Session, key: object, leaf: Certificate, issuers: list[Certificate], target: str, place: Path, password_file: Path | None, *, force: bool) -> None:
+def _encode(
+    session: Session, key: object, leaf: Certificate, issuers: list[Certificate], target: str, place: Path, password_file: Path | None, *, force: bool
+) -> None:
     from ..keys.material import PrivateKey
     from ..x509 import pkcs12
     from ..x509.names import common_name

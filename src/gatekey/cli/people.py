@@ -46,7 +46,10 @@ def list_(session: Session, group: str, everyone: bool) -> None:
     if session.json:
         say.as_json([as_json(holder) for holder in found])
         return
-    rows = [[h.login, h.name or "-", h.email or "-", ", ".join(h.groups) or "-", ", ".join(h.devices) or "-", f"left {day(h.left_at)}" if h.left_at else "here"] for h in found]
+    rows = [
+        [h.login, h.name or "-", h.email or "-", ", ".join(h.groups) or "-", ", ".join(h.devices) or "-", f"left {day(h.left_at)}" if h.left_at else "here"]
+        for h in found
+    ]
     say.table(["login", "name", "e-mail", "groups", "devices", "status"], rows, empty="nobody yet; gatekey people add LOGIN, or gatekey issue client LOGIN")
 
 
@@ -70,14 +73,21 @@ def show(session: Session, login: str) -> None:
 @click.option("--back", is_flag=True, help="She left and has come back; her old certificates stay revoked.")
 @pass_session
 def set_(
-    session: Session, login: str, name: str | None, email: str | None, groups: tuple[str, ...], no_groups: tuple[str, ...],
-    devices: tuple[str, ...], no_devices: tuple[str, ...], back: bool,
-) -> None:  # fmt: skip
+    session: Session,
+    login: str,
+    name: str | None,
+    email: str | None,
+    groups: tuple[str, ...],
+    no_groups: tuple[str, ...],
+    devices: tuple[str, ...],
+    no_devices: tuple[str, ...],
+    back: bool,
+) -> None:
     """Change what is said of a person; what is not named stays."""
     authority = session.authority(writing=True)
     holder = verbs.change(
         authority, login, name=name, email=email, add_groups=groups, remove_groups=no_groups, add_devices=devices, remove_devices=no_devices, back=back
-    )  # fmt: skip
+    )
     tell(session, authority, holder)
 
 

@@ -41,10 +41,16 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
         files.writable_folder(out.parent)
         files.replace(out, data)
     if session.json:
-        say.as_json({
-            "authority": which, "number": made.number, "entries": made.entries, "this_update": iso(made.this_update), "next_update": iso(made.next_update),
-            **({"file": str(out)} if out else {"pem": pem.encode("X509 CRL", made.der).decode()}),
-        })  # fmt: skip
+        say.as_json(
+            {
+                "authority": which,
+                "number": made.number,
+                "entries": made.entries,
+                "this_update": iso(made.this_update),
+                "next_update": iso(made.next_update),
+                **({"file": str(out)} if out else {"pem": pem.encode("X509 CRL", made.der).decode()}),
+            }
+        )
         return
     if out:
         say.result(str(out))
@@ -87,7 +93,9 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
         say.warn(sentence)
     again = made.fresh_until - crls.WARN
     if session.json:
-        say.as_json({"folder": str(out), "number": made.number, "fresh_until": iso(made.fresh_until), "run_again_before": iso(again), "files": sorted(made.contents)})
+        say.as_json(
+            {"folder": str(out), "number": made.number, "fresh_until": iso(made.fresh_until), "run_again_before": iso(again), "files": sorted(made.contents)}
+        )
         return
     say.result(str(out))
     session.words(f"revocation {made.number}; good until {day(made.fresh_until)}: run this again before {day(again)} (--timer prints a daily systemd timer)")
@@ -183,12 +191,12 @@ def _install(session: Session, authority: Authority, file: Path, name: str) -> N
             target = folder / f"gatekey-{name}-{authority.issuing(name).certificate.fingerprint[:16].lower()}.crt"
             if not target.exists():
                 files.create(target, files.read(file))
-            done = subprocess.run([program], capture_output=True, text=True, check=False)  # noqa: S603  a program of the system, no words from outside
+            done = subprocess.run([program], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise Refused("trust-install", f"{command} failed: {done.stderr.strip()[:300]}", hint=f"take {target} away again or run {command} yourself")
             say.result(f"installed    {target}")
-            session.words("programs that are running read it at their next start; Firefox and Chrome on Linux keep stores of their own (gatekey trust shows how)")
+            session.words(
+                "programs that are running read it at their next start; Firefox and Chrome on Linux keep stores of their own (gatekey trust shows how)"
+            )
             return
     raise Refused("trust-install", "this system has no store that --install knows (Debian's or Fedora's)", hint="gatekey trust shows the steps for each system")
-
-

@@ -56,14 +56,15 @@ def request(session: Session, names: tuple[str, ...], server: bool, email: str, 
 
 def _names(words: tuple[str, ...], *, server: bool, email: str) -> Names:
     if not server:
-        problems = [common_name_problem(words[0])] if len(words) == 1 else [f"{len(words)} names were given; a person has one (for hosts say --server)"]
+        too_many = f"{len(words)} names were given; a person has one (for hosts say --server)"
+        problems: list[str | None] = [common_name_problem(words[0]) if len(words) == 1 else too_many]
         problems.append(email_problem(email) if email else None)
         _refuse(problems)
         return Names(words[0], emails=(email,) if email else ())
     from ..authority.requests import server_names
 
     wanted = server_names(words)
-    _refuse([host_problem(host) for host in wanted.dns] + (["--email is for people, not for servers"] if email else []))
+    _refuse([*(host_problem(host) for host in wanted.dns), "--email is for people, not for servers" if email else None])
     return wanted
 
 

@@ -123,7 +123,9 @@ def _tell(session: Session, authority: Authority, taken: list[Taken], what: str,
     if not taken and none:
         session.words(none)
     publish = authority.config.publish
-    session.words(f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}")
+    session.words(
+        f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}"
+    )
 
 
 def _earlier(session: Session, authority: Authority, record: CertificateRecord) -> None:

@@ -86,7 +86,15 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 
 def _global_options() -> list[click.Parameter]:
     return [
-        click.Option(["--home"], type=click.Path(path_type=Path), expose_value=False, callback=_keep("home"), is_eager=True, help="Where the authority lives (or GATEKEY_HOME).", metavar="DIR"),
+        click.Option(
+            ["--home"],
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_keep("home"),
+            is_eager=True,
+            help="Where the authority lives (or GATEKEY_HOME).",
+            metavar="DIR",
+        ),
         click.Option(["--json"], is_flag=True, expose_value=False, callback=_keep("json"), is_eager=True, help="Results as JSON."),
         click.Option(["--quiet", "-q"], is_flag=True, expose_value=False, callback=_keep("quiet"), is_eager=True, help="No talk, only results."),
     ]
@@ -162,6 +170,6 @@ def passphrase_option(function: F) -> F:
 def out_option(function: F) -> F:
     """--out for verbs that write several files, and --force."""
     force = click.option("--force", is_flag=True, help="Overwrite files that exist.")(function)
-    return click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR", help="The folder for the files (default: here).")(force)
-
-
+    return click.option(
+        "--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR", help="The folder for the files (default: here)."
+    )(force)

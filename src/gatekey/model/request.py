@@ -20,7 +20,8 @@ class Request(NamedTuple):
     `profile`: the name of the profile. `names`: the names asked for, already chosen by the door (from the command line, the record of a person, or a CSR).
     `spki`: SubjectPublicKeyInfo, DER. `holder`: login of the person, or first name of the server. `device`: the person's device, or "".
     `days` or `not_after` (POSIX seconds): what was asked for explicitly; None leaves it to the profile.
-    `proof`: how possession of the key was shown: "csr" (self-signature verified), "made-here", "same-key" (renewal of a known key), "certified-out-of-band" (trusted operator gave a bare key).
+    `proof`: how possession of the key was shown: "csr" (its self-signature holds), "made-here", "own-key" (the private key was at hand), "same-key" (the key
+    of the certificate that is renewed).
     `requester` and `idempotency`: who asks, and their key for asking again. `door`: cli, api, acme, ...
     `renews`: the certificate that this one follows.
     """
@@ -77,7 +78,9 @@ class IssuerFacts(NamedTuple):
 
 
 class HolderFacts(NamedTuple):
-    """What policy must know of whom it is for. `left`: the person has left. `live`: serial of a live certificate for the same device that is not being renewed, or ""."""
+    """What policy must know of whom it is for. `left`: the person has left. `live`: serial of a live certificate for the same device (other than the one that
+    is being renewed), or "".
+    """
 
     login: str
     kind: str

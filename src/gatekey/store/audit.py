@@ -53,7 +53,9 @@ def append(tx: Transaction, at: int, *events: Event) -> None:
 
 def read(tx: Transaction, first: int = 1) -> Iterator[Logged]:
     """The log from event `first` on, in order."""
-    for number, at, actor, action, subject, facts, chained in tx.each("SELECT number, at, actor, action, subject, facts, hash FROM audit WHERE number >= :first ORDER BY number", first=first):
+    for number, at, actor, action, subject, facts, chained in tx.each(
+        "SELECT number, at, actor, action, subject, facts, hash FROM audit WHERE number >= :first ORDER BY number", first=first
+    ):
         yield Logged(number, at, actor, action, subject, json.loads(facts), chained)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import GatekeyError, Misconfigured, Unavailable
 
@@ -18,7 +18,7 @@ class SQLite:
     #: How long a writer waits for another before it says "try again" (seconds).
     patience = 10.0
     #: Words in `schema.py` that engines spell differently.
-    types = {"blob": "BLOB", "bigint": "INTEGER"}
+    types: ClassVar[dict[str, str]] = {"blob": "BLOB", "bigint": "INTEGER"}
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,7 +73,9 @@ class SQLite:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
             return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
         if name.startswith("SQLITE_FULL") or "disk is full" in text or name == "SQLITE_IOERR_WRITE":
-            return Unavailable("disk-full", f"no room is left on the disk of {self.path}; nothing was changed", hint="make room and try again", path=str(self.path))
+            return Unavailable(
+                "disk-full", f"no room is left on the disk of {self.path}; nothing was changed", hint="make room and try again", path=str(self.path)
+            )
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
             return Misconfigured(
                 "store-readonly",
@@ -83,8 +85,13 @@ class SQLite:
             )
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return Misconfigured(
-                "store-damaged", f"the ledger {self.path} is damaged: {text}", hint="stop, keep a copy of the file, and restore the last backup", path=str(self.path)
+                "store-damaged",
+                f"the ledger {self.path} is damaged: {text}",
+                hint="stop, keep a copy of the file, and restore the last backup",
+                path=str(self.path),
             )
         if name.startswith("SQLITE_IOERR"):
-            return Unavailable("store-io", f"the disk of the ledger {self.path} reports an error: {text}", hint="check the disk and try again", path=str(self.path))
+            return Unavailable(
+                "store-io", f"the disk of the ledger {self.path} reports an error: {text}", hint="check the disk and try again", path=str(self.path)
+            )
         return Misconfigured("store-error", f"the ledger {self.path} answers: {text}", hint="gatekey store check", path=str(self.path))

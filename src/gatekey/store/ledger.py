@@ -80,19 +80,25 @@ class Ledger:
             other = tx.one(
                 f"SELECT serial FROM certificate WHERE holder = :holder AND device = :device AND lineage <> :lineage AND {_ALIVE}"  # noqa: S608
                 " AND (state = 'released' OR lease_until >= :now)",
-                holder=holder.login, device=row["device"], lineage=row["lineage"], now=now,
-            )  # fmt: skip
+                holder=holder.login,
+                device=row["device"],
+                lineage=row["lineage"],
+                now=now,
+            )
             if other:
                 raise Refused("certificate-exists", f"{holder.login} got a certificate for this device a moment ago", hint=f"gatekey renew {other[0]}")
         if row["idempotency"]:
             tx.run(
                 "UPDATE certificate SET idempotency = NULL WHERE requester = :requester AND idempotency = :key AND recorded_at < :old",
-                requester=row["requester"], key=row["idempotency"], old=now - IDEMPOTENCY,
-            )  # fmt: skip
+                requester=row["requester"],
+                key=row["idempotency"],
+                old=now - IDEMPOTENCY,
+            )
             if tx.one(
                 "SELECT 1 FROM certificate WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned'",
-                requester=row["requester"], key=row["idempotency"],
-            ):  # fmt: skip
+                requester=row["requester"],
+                key=row["idempotency"],
+            ):
                 raise Conflict("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
         more = {"issuer": draft.issuer, "serial": draft.number, "state": "recorded", "tbs": draft.tbs, "owner": owner}
         tx.insert("certificate", {**row, **more, "lease_until": now + LEASE, "recorded_at": now})
@@ -116,11 +122,17 @@ class Ledger:
                 changed = tx.run(
                     "UPDATE certificate SET state = 'released', signature = :signature, fingerprint = :fingerprint, released_at = :now"
                     " WHERE issuer = :issuer AND serial = :serial AND state = 'recorded' AND owner = :owner",
-                    signature=signed.signature, fingerprint=fingerprint(released.der), now=now,
-                    issuer=released.issuer, serial=released.number, owner=signed.recorded.owner,
-                )  # fmt: skip
+                    signature=signed.signature,
+                    fingerprint=fingerprint(released.der),
+                    now=now,
+                    issuer=released.issuer,
+                    serial=released.number,
+                    owner=signed.recorded.owner,
+                )
                 if changed != 1:
-                    raise Refused("release-lost", f"serial {released.number} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again")
+                    raise Refused(
+                        "release-lost", f"serial {released.number} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again"
+                    )
                 requester = str(signed.recorded.draft.row["requester"])
                 event = Event(requester, "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": fingerprint(released.der)})
                 audit.append(tx, now, event)
@@ -139,8 +151,10 @@ class Ledger:
             row = tx.one(
                 "SELECT issuer, serial, state, tbs, signature, request_sha256, lease_until FROM certificate"
                 " WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned' AND recorded_at >= :old",
-                requester=requester, key=key, old=now - IDEMPOTENCY,
-            )  # fmt: skip
+                requester=requester,
+                key=key,
+                old=now - IDEMPOTENCY,
+            )
         if row is None:
             return None
         issuer, serial, state, tbs, signature, digest, lease_until = row
@@ -164,9 +178,13 @@ class Ledger:
             return []
         with self.db.transaction("abandon drafts") as tx:
             tx.run("UPDATE crl SET state = 'abandoned' WHERE state = 'recorded' AND lease_until < :now", now=now)
-            rows = tx.all("SELECT issuer, serial, revoked_at FROM certificate WHERE state = 'recorded' AND lease_until < :now ORDER BY recorded_at, serial", now=now)
+            rows = tx.all(
+                "SELECT issuer, serial, revoked_at FROM certificate WHERE state = 'recorded' AND lease_until < :now ORDER BY recorded_at, serial", now=now
+            )
             for issuer, serial, revoked_at in rows:
-                tx.run("UPDATE certificate SET state = 'abandoned', idempotency = NULL WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
+                tx.run(
+                    "UPDATE certificate SET state = 'abandoned', idempotency = NULL WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial
+                )
                 if revoked_at is None:
                     self._enter(tx, issuer, serial, "abandon", "unspecified", now, actor, entry)
                 audit.append(tx, now, Event(actor, "certificate.abandon", f"{issuer}/{serial}"))
@@ -175,9 +193,15 @@ class Ledger:
     def _enter(self, tx: Transaction, issuer: str, serial: str, move: str, reason: str, at: int, actor: str, entry: Entry) -> None:
         number = _next_revocation(tx)
         tx.run(
-            "UPDATE certificate SET revoked_at = :at, revoked_reason = :reason, revocation = :number, entry = :entry WHERE issuer = :issuer AND serial = :serial",
-            at=at, reason=reason, number=number, entry=entry(serial, at, reason), issuer=issuer, serial=serial,
-        )  # fmt: skip
+            "UPDATE certificate SET revoked_at = :at, revoked_reason = :reason, revocation = :number, entry = :entry"
+            " WHERE issuer = :issuer AND serial = :serial",
+            at=at,
+            reason=reason,
+            number=number,
+            entry=entry(serial, at, reason),
+            issuer=issuer,
+            serial=serial,
+        )
         row = {"number": number, "issuer": issuer, "serial": serial, "move": move, "reason": reason, "at": at, "actor": actor}
         tx.insert("revocation_log", row)
 
@@ -220,12 +244,15 @@ class Ledger:
         with self.db.transaction("unhold") as tx:
             _, revoked_at, was, _ = _certificate(tx, which)
             if revoked_at is None or was != HOLD:
-                raise Conflict("not-held", f"{which.serial} is not held; it is {'revoked for good' if revoked_at is not None else 'in force'}", serial=which.serial)
+                raise Conflict(
+                    "not-held", f"{which.serial} is not held; it is {'revoked for good' if revoked_at is not None else 'in force'}", serial=which.serial
+                )
             number = _next_revocation(tx)
             tx.run(
                 "UPDATE certificate SET revoked_at = NULL, revoked_reason = NULL, revocation = NULL, entry = NULL WHERE issuer = :issuer AND serial = :serial",
-                issuer=which.issuer, serial=which.serial,
-            )  # fmt: skip
+                issuer=which.issuer,
+                serial=which.serial,
+            )
             row = {"number": number, "issuer": which.issuer, "serial": which.serial, "move": "unhold", "reason": "", "at": at, "actor": actor}
             tx.insert("revocation_log", row)
             audit.append(tx, at, Event(actor, "certificate.unhold", f"{which.issuer}/{which.serial}"))
@@ -251,8 +278,10 @@ class Ledger:
         with self.db.transaction("record CRL") as tx:
             ahead = tx.one(
                 "SELECT 1 FROM crl WHERE issuer = :issuer AND state <> 'abandoned' AND (number >= :number OR revocation > :revocation)",
-                issuer=draft.issuer, number=int(draft.number), revocation=row["revocation"],
-            )  # fmt: skip
+                issuer=draft.issuer,
+                number=int(draft.number),
+                revocation=row["revocation"],
+            )
             if ahead or tx.one("SELECT 1 FROM crl WHERE issuer = :issuer AND number = :number", issuer=draft.issuer, number=int(draft.number)):
                 raise Conflict("crl-overtaken", f"another process made a CRL of {draft.issuer} at the same moment", hint="try again")
             more = {"issuer": draft.issuer, "number": int(draft.number), "state": "recorded", "tbs": draft.tbs, "owner": owner, "lease_until": now + LEASE}
@@ -260,14 +289,17 @@ class Ledger:
             audit.append(tx, now, Event(actor, "crl.record", f"{draft.issuer}/{draft.number}", {"entries": row["entries"], "revocation": row["revocation"]}))
         return Recorded(draft, owner)
 
-    def release_crl(self, signed: Signed, *, now: int) -> Released:
-        """The CRL becomes durable with its signature; long superseded ones go. Raises Refused("release-lost") when it was abandoned meanwhile."""
+    def release_crl(self, signed: Signed) -> Released:
+        """The CRL becomes durable with its signature; long superseded ones go. Raises Refused("release-lost") when it was abandoned."""
         released = self._released(signed)
         with self.db.transaction("release CRL") as tx:
             changed = tx.run(
                 "UPDATE crl SET state = 'released', signature = :signature WHERE issuer = :issuer AND number = :number AND state = 'recorded' AND owner = :owner",
-                signature=signed.signature, issuer=released.issuer, number=int(released.number), owner=signed.recorded.owner,
-            )  # fmt: skip
+                signature=signed.signature,
+                issuer=released.issuer,
+                number=int(released.number),
+                owner=signed.recorded.owner,
+            )
             if changed != 1:
                 raise Refused("release-lost", f"CRL {released.number} took longer than {LEASE} s and was abandoned", hint="try again")
             old = int(released.number) - OLD_CRLS
@@ -322,5 +354,8 @@ def _same_key(tx: Transaction, key: str, now: int, but: CertificateId) -> list[A
     # Only leaves: a CA's own certificate goes with `authority`, not with a leaf that was given the CA's key by mistake.
     return tx.all(
         f"SELECT issuer, serial FROM certificate WHERE spki_sha256 = :key AND {_ALIVE} AND NOT (issuer = :issuer AND serial = :serial) ORDER BY recorded_at",  # noqa: S608
-        key=key, now=now, issuer=but.issuer, serial=but.serial,
-    )  # fmt: skip
+        key=key,
+        now=now,
+        issuer=but.issuer,
+        serial=but.serial,
+    )

@@ -16,6 +16,7 @@ def find(tx: Transaction, login: str) -> Holder | None:
 
 
 def find_by_email(tx: Transaction, email: str) -> Holder | None:
+    """The holder with this e-mail, whatever its case; None when there is none."""
     row = tx.one("SELECT login, kind, name, email, created_at, left_at FROM holder WHERE lower(email) = lower(:email)", email=email)
     return _holder(tx, row) if row else None
 
@@ -84,8 +85,11 @@ def change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int)
         _free_email(tx, wanted)
     tx.run(
         "UPDATE holder SET name = :name, email = :email, left_at = :left WHERE login = :login",
-        name=wanted.name, email=wanted.email or None, left=wanted.left_at or None, login=known.login,
-    )  # fmt: skip
+        name=wanted.name,
+        email=wanted.email or None,
+        left=wanted.left_at or None,
+        login=known.login,
+    )
     tx.run("DELETE FROM membership WHERE login = :login", login=known.login)
     _put_groups(tx, wanted)
     for device in wanted.devices:
@@ -105,6 +109,7 @@ def mark_left(tx: Transaction, login: str, at: int, actor: str) -> None:
 
 
 def ensure_device(tx: Transaction, login: str, device: str, now: int) -> None:
+    """The device is one of the holder's, if it was not."""
     if not tx.one("SELECT 1 FROM device WHERE login = :login AND device = :device", login=login, device=device):
         tx.insert("device", {"login": login, "device": device, "added_at": now})
 

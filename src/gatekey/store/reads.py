@@ -62,9 +62,17 @@ class Reads:
         return [(issuer, serial) for issuer, serial in rows if issuer in issuers]
 
     def crl_entries(self, issuer: str, since: int) -> list[bytes]:
-        """Encoded CRL entries of everything revoked under `issuer` that was still in its validity at `since` (RFC 5280 3.3: an entry leaves only after a CRL beyond expiry)."""
+        """Encoded CRL entries of everything revoked under `issuer` that was still in its validity at `since`.
+
+        RFC 5280 3.3: an entry leaves only after it stood in a CRL that was issued beyond the end of the certificate.
+        """
         with self._db.read() as tx:
-            return [row[0] for row in tx.each("SELECT entry FROM certificate WHERE issuer = :issuer AND revoked_at IS NOT NULL AND not_after >= :since", issuer=issuer, since=since)]
+            return [
+                row[0]
+                for row in tx.each(
+                    "SELECT entry FROM certificate WHERE issuer = :issuer AND revoked_at IS NOT NULL AND not_after >= :since", issuer=issuer, since=since
+                )
+            ]
 
     def revocation_number(self, issuer: str = "") -> int:
         """The newest revocation number, of one issuer or of all."""
@@ -113,7 +121,7 @@ class Reads:
             " FROM certificate WHERE state = 'released'"
         )
         with self._db.read() as tx:
-            yield from tx.each(sql)  # type: ignore[misc]  # rows are typed by the schema
+            yield from tx.each(sql)
 
     def chain_problem(self) -> str | None:
         """Where the audit chain breaks, in words, or None."""
