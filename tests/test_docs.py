@@ -125,6 +125,14 @@ def test_every_verb_says_what_it_does() -> None:
     assert [f"{' '.join(name)} {option.name}" for name, option in options if not option.help] == []
 
 
+def test_every_file_of_the_bundle_is_explained() -> None:
+    from gatekey.testing import CA
+
+    page = (reference.REFERENCE / "files.md").read_text(encoding="utf-8")
+    with CA() as ca:
+        assert [file.name for file in ca.bundle().iterdir() if not file.name.startswith(".") and f"`{file.name}`" not in page] == []
+
+
 def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False, report=True)

@@ -50,6 +50,7 @@ FROM_OUTSIDE = {
     "authority": "cryptography badkeys",
     "store": "psycopg",
     "cli": "click rich",
+    "webserver": "cryptography",  # `check` knocks with certificates that it forges
     "testing": "cryptography",
     "identity": "asgiref django flask litestar starlette uvicorn werkzeug",  # each in a file of its own, for those who have it already
 }
