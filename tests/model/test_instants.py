@@ -14,7 +14,13 @@ def test_known_instants() -> None:
     assert iso(0) == "1970-01-01T00:00:00Z"
     assert iso(FOREVER) == "9999-12-31T23:59:59Z"
     assert day(1795446540) == "2026-11-23"
-    assert parse_instant("2026-11-23T15:09:00Z") == parse_instant("2026-11-23T15:09Z") == parse_instant("2026-11-23 15:09:00") == parse_instant("1795446540") == 1795446540
+    assert (
+        parse_instant("2026-11-23T15:09:00Z")
+        == parse_instant("2026-11-23T15:09Z")
+        == parse_instant("2026-11-23 15:09:00")
+        == parse_instant("1795446540")
+        == 1795446540
+    )
     assert parse_instant("2026-11-23") == 1795392000
 
 

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from gatekey.model.names import Names, common_name_problem, covers, email_problem, file_stem, host_problem, ip_address, login_problem
 
 LONG_LABEL = "a" * 64
-GOOD_HOSTS = ("a", "localhost", "picture-server", "example.com", "*.example.com", "xn--bcher-kva.example", "1a.example", "a-b--c.example", "a" * 63 + ".example", "3com.com")
+GOOD_HOSTS = (
+    "a",
+    "localhost",
+    "picture-server",
+    "example.com",
+    "*.example.com",
+    "xn--bcher-kva.example",
+    "1a.example",
+    "a-b--c.example",
+    "a" * 63 + ".example",
+    "3com.com",
+)
 BAD_HOSTS = (
     ("", "a host name is empty"),
     ("Example.com", "has upper-case letters"),
@@ -171,7 +182,15 @@ def test_patterns(pattern: str, name: str, covered: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stem"), [("*.example.com", "_wildcard.example.com"), ("2001:db8::7", "2001-db8--7"), ("../x", "..-x"), ("..", "__"), ("a\\b\0", "a-b-"), ("Ann Miller", "Ann Miller")]
+    ("name", "stem"),
+    [
+        ("*.example.com", "_wildcard.example.com"),
+        ("2001:db8::7", "2001-db8--7"),
+        ("../x", "..-x"),
+        ("..", "__"),
+        ("a\\b\0", "a-b-"),
+        ("Ann Miller", "Ann Miller"),
+    ],
 )
 def test_file_stems(name: str, stem: str) -> None:
     assert file_stem(name) == stem

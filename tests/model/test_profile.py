@@ -124,7 +124,17 @@ def test_what_is_missing_is_said(key: str) -> None:
 
 def test_all_mistakes_at_once() -> None:
     found = mistakes('[profile.visitor]\nabuot = 1\nkeys = ["p25"]\nvalidity = "x"\nnames = { max = -1, mail = 3 }\n[other]\n[profile.guest]\n')
-    for piece in ("[profile.guest] does not belong", "other is not a known table", "abuot", "'p25'", "'x'", "max is -1", "mail", "about is missing", "usage is missing"):
+    for piece in (
+        "[profile.guest] does not belong",
+        "other is not a known table",
+        "abuot",
+        "'p25'",
+        "'x'",
+        "max is -1",
+        "mail",
+        "about is missing",
+        "usage is missing",
+    ):
         assert any(piece in one for one in found), (piece, found)
 
 
@@ -188,8 +198,26 @@ def test_nearest() -> None:
     assert nearest("x", ()) == ""
 
 
-KEYS = ("about", "usage", "kind", "issuer", "validity", "longest", "backdate", "keys", "subject", "names", "ways", "extra", "no-revocation", "path-length", "what")
-VALUES = st.sampled_from(["3", "true", '"365d"', '"client-auth"', '["client-auth"]', '["p256"]', "{ max = 3 }", "{ host = ['*'] }", "[[1]]", "1.5", "1979-05-27", '"first-host"'])
+KEYS = (
+    "about",
+    "usage",
+    "kind",
+    "issuer",
+    "validity",
+    "longest",
+    "backdate",
+    "keys",
+    "subject",
+    "names",
+    "ways",
+    "extra",
+    "no-revocation",
+    "path-length",
+    "what",
+)
+VALUES = st.sampled_from(
+    ["3", "true", '"365d"', '"client-auth"', '["client-auth"]', '["p256"]', "{ max = 3 }", "{ host = ['*'] }", "[[1]]", "1.5", "1979-05-27", '"first-host"']
+)
 
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), unique_by=lambda pair: pair[0]))

@@ -106,7 +106,9 @@ def test_a_home_has_its_own(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean 'visitor'?"
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"\xff\xfe", "is not UTF-8 text"), (b"#" * 70000, "is larger than the 64 KiB"), (b"", r"\[profile.bad\] is missing")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"\xff\xfe", "is not UTF-8 text"), (b"#" * 70000, "is larger than the 64 KiB"), (b"", r"\[profile.bad\] is missing")]
+)
 def test_files_that_are_no_profiles_are_refused_in_words(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(Misconfigured, match=said) as caught:
