@@ -112,8 +112,6 @@ CODES: dict[str, str] = {
     "key-file-exposed": "others than its owner may use a key file",
     "bad-key-file": "a key file is damaged or no ordinary file",
     "disk-full": "there is no room left to write",
-    "no-access": "a file or folder may not be read or written",
-    "file-trouble": "the file system failed in another way",
     "door-not-allowed": "the profile cannot be asked for by this way",
     "holder-left": "the person has left",
     "issuer-expired": "the certificate of the authority has ended or is about to",
@@ -157,4 +155,5 @@ CODES: dict[str, str] = {
     "identity-source": "there is no such source of identities",
     "identity-bundle": "people.json or the deny list cannot be read",
     "identity-absent": "the identity middleware is not in front of the app",
+    "too-complex": "a certificate's path, names or policies would take more work than is allowed",
 }

@@ -17,7 +17,6 @@ new, and never a mixture. A lock on `.lock` keeps two writers apart; readers tak
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import stat
@@ -25,7 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Unavailable
+from .. import files
+from ..errors import Conflict, Malformed, Misconfigured, NotFound
 from ..x509 import pkcs8
 from .material import PrivateKey, from_pkcs8, make
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from ..ports import Entropy
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_SUFFIX, _NEW, _UNFINISHED, _JOURNAL, _LOCK = ".key", ".key.new", ".key.tmp", ".passphrase-change", ".lock"
+_SUFFIX, _NEW, _JOURNAL, _LOCK = ".key", ".key.new", ".passphrase-change", ".lock"
+#: What `files` leaves behind when it is killed between writing and naming.
+_UNFINISHED = re.compile(r"\.([a-z0-9-]+\.key(\.new)?|\.passphrase-change)\.[0-9]+\.new")
 
 
 class FileKeyring:
@@ -75,7 +77,11 @@ class FileKeyring:
         Raises NotFound("no-such-key"); Misconfigured "wrong-passphrase", "passphrase-needed", "key-file-exposed" (others may read the file) or "bad-key-file".
         """
         self._finish_change()
-        return from_pkcs8(self._read(label), own=True)
+        plain = self._read(label)
+        try:
+            return from_pkcs8(plain, own=True)
+        except Malformed as problem:
+            raise _unusable(self._path(label), label, problem) from None
 
     def change_passphrase(self, new: bytes | None) -> list[str]:
         """Encrypts every key under `new` (None: stores them unencrypted) and returns their labels. All or none, also when killed; see the module's head."""
@@ -88,8 +94,7 @@ class FileKeyring:
             self._salt = self._entropy.bytes(16)
             try:
                 for label in labels:
-                    self._write_new(self._path(label, _NEW), self._protect(plain[label]))
-                self._sync_folder()
+                    files.replace(self._path(label, _NEW), self._protect(plain[label]), files.PRIVATE)
                 self._commit_change(labels)
             except BaseException:
                 self._secret, self._salt, self._ask = old
@@ -105,14 +110,12 @@ class FileKeyring:
             raise Conflict("key-exists", message, hint="keys are never overwritten; choose another name", label=label)
 
     def _store(self, label: str, key: PrivateKey) -> None:
+        if self._ask is not None:
+            self._secret_asked_once()  # a person may think about it for a while, and nobody should have to wait for that
         with self._locked():
             self._settle()
-            with _in_words(self._folder):
-                self._refuse_existing(label)  # again: only now nobody else can come in between
-                waiting = self._path(label, _UNFINISHED)
-                self._write_new(waiting, self._protect(key.pkcs8()))
-                waiting.rename(self._path(label))
-                self._sync_folder()
+            self._refuse_existing(label)  # again: only now nobody else can come in between
+            files.create(self._path(label), self._protect(key.pkcs8()), files.PRIVATE)
 
     def _read(self, label: str) -> bytes:
         """Plain PKCS#8 of the key called `label`."""
@@ -129,7 +132,7 @@ class FileKeyring:
                     hint="give the passphrase of this authority, as it was set by init or by the last passphrase change",
                     label=label,
                 ) from None
-            raise Misconfigured("bad-key-file", f"{path} holds no usable key: {problem.message}", hint="restore the file from a backup", label=label) from None
+            raise _unusable(path, label, problem) from None
 
     def _passphrase(self, label: str) -> bytes:
         if self._secret is None and self._ask is None:
@@ -180,31 +183,13 @@ class FileKeyring:
         """Labels that have a file with this suffix, sorted."""
         return sorted(stem for path in self._folder.iterdir() if path.name.endswith(suffix) and _LABEL.fullmatch(stem := path.name[: -len(suffix)]))
 
-    def _write_new(self, path: Path, data: bytes) -> None:
-        """A file that was not there before, 0600 from its first instant, durable except for its name."""
-        with _in_words(path):
-            path.unlink(missing_ok=True)  # of a process that was killed: nobody else writes while we hold the lock
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                os.fchmod(handle, 0o600)  # a umask can only have taken bits away
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(handle, view) :]
-                os.fsync(handle)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(handle)
-
     def _sync_folder(self) -> None:
-        """Makes names durable: after this, a created or renamed file is still there when the power fails."""
-        with _in_words(self._folder):
-            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        """Makes names durable: after this, a renamed file is still there when the power fails."""
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -222,14 +207,10 @@ class FileKeyring:
             os.close(handle)
 
     def _commit_change(self, labels: list[str]) -> None:
-        """Step 3: a crash before the rename leaves the old passphrase, a crash after it the new one."""
-        waiting = self._folder / (_JOURNAL + ".tmp")
-        self._write_new(waiting, "".join(f"{label}\n" for label in labels).encode())
+        """Step 3: a crash before the journal has its name leaves the old passphrase, a crash after it the new one."""
         journal = self._folder / _JOURNAL
-        with _in_words(self._folder):
-            waiting.rename(journal)
         try:
-            self._sync_folder()
+            files.replace(journal, "".join(f"{label}\n" for label in labels).encode(), files.PRIVATE)
         except BaseException:
             journal.unlink(missing_ok=True)  # we are about to say that it failed, so it must not hold
             raise
@@ -251,9 +232,13 @@ class FileKeyring:
                 self._sync_folder()
                 journal.unlink()
                 self._sync_folder()
-            for suffix in (_NEW, _UNFINISHED):
-                for label in self._names(suffix):
-                    self._path(label, suffix).unlink(missing_ok=True)
+            for path in self._folder.iterdir():
+                if path.name.endswith(_NEW) or _UNFINISHED.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+
+def _unusable(path: Path, label: str, problem: Malformed) -> Misconfigured:
+    return Misconfigured("bad-key-file", f"{path} holds no usable key: {problem.message}", hint="restore the file from a backup", label=label)
 
 
 def _read_private(path: Path, label: str) -> bytes:
@@ -286,12 +271,5 @@ def _in_words(path: Path) -> Iterator[None]:
     """Turns what the file system refuses into a sentence."""
     try:
         yield
-    except GatekeyError:
-        raise
     except OSError as problem:
-        what = f"{problem.filename or path}: {(problem.strerror or 'cannot be used').lower()}"
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable("disk-full", what, hint="make room and try again") from problem
-        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Misconfigured("no-access", what, hint="look at the owner and the mode of the folder") from problem
-        raise Unavailable("file-trouble", what) from problem
+        raise files.explain(problem, problem.filename or path) from problem
