@@ -1,0 +1,105 @@
+"""Checks of who is let in: nobody, the good one, and everybody who should not be."""
+
+from __future__ import annotations
+
+from .answer import ANSWERED
+from .door import Door, certificates, worst
+from .knock import Identity
+from .refusal import same_page
+from .report import OPEN, PASS, UNSURE, Finding
+
+BESIDE = "run `gatekey check` beside the authority: it makes short-lived test certificates"
+WITH_CLIENT = "give a certificate that is let in with --client FILE.p12, or run it beside the authority"
+
+
+def missing(what: str, hint: str = BESIDE) -> Finding:
+    return Finding(UNSURE, f"there is no {what} to try", hint=hint)
+
+
+def no_certificate(door: Door) -> Finding:
+    """1"""
+    return door.must_refuse(door.try_(), door.none(), usual=False)
+
+
+def good_certificate(door: Door) -> Finding:
+    """2"""
+    identity = door.identities.good
+    if identity is None:
+        return missing("good certificate", WITH_CLIENT)
+    what = door.try_(identity)
+    answer = door.knock(what)
+    if door.let_in(answer):
+        if answer.status >= 500:
+            return Finding(UNSURE, f"let in, but the app behind answers {answer.face}", what.words, answer.face, "look after the app first")
+        return Finding(PASS, f"let in: {answer.face}", what.words, answer.face)
+    said = f"refused with {answer.face}: nobody gets in, or this one does not belong to the groups that may"
+    return Finding(OPEN if answer.kind != "timeout" else UNSURE, said, what.words, answer.face)
+
+
+def _must_be_refused(door: Door, *identities: Identity) -> Finding:
+    findings = [door.must_refuse(door.try_(identity)) for identity in identities]
+    finding = worst(findings)
+    if finding.verdict == PASS and door.good_is_refused:
+        return finding._replace(verdict=UNSURE, said=f"{finding.said}; but the good certificate is refused as well, so this shows nothing", hint="mend check 2 first")
+    return finding
+
+
+def foreign_authority(door: Door) -> Finding:
+    """3"""
+    given = (door.identities.foreign,) if door.identities.foreign else ()
+    return _must_be_refused(door, *given, door.false_authority())
+
+
+def self_signed(door: Door) -> Finding:
+    """4"""
+    return _must_be_refused(door, door.self_signed())
+
+
+def expired(door: Door) -> Finding:
+    """5"""
+    return _must_be_refused(door, door.identities.expired) if door.identities.expired else missing("expired certificate")
+
+
+def revoked(door: Door) -> Finding:
+    """6"""
+    return _must_be_refused(door, door.identities.revoked) if door.identities.revoked else missing("revoked certificate")
+
+
+def server_as_client(door: Door) -> Finding:
+    """27"""
+    return _must_be_refused(door, door.identities.server) if door.identities.server else missing("web server's certificate with its key")
+
+
+def wrong_usage(door: Door) -> Finding:
+    """28"""
+    identity = door.identities.wrong_usage
+    if identity is None and door.identities.server is not None and door.people:
+        # One authority for people and servers: then a server's certificate is one for servers only under the people's authority.
+        leaf = certificates(door.identities.server.chain)[0]
+        identity = door.identities.server if leaf.issuer == door.people[0].issuer else None
+    return _must_be_refused(door, identity) if identity else missing("certificate for servers only from the people's authority")
+
+
+def refusal_page(door: Door) -> Finding:
+    """24"""
+    tries = [(door.try_(), door.none())]
+    for identity in (door.identities.expired, door.self_signed()):
+        if identity is not None:
+            what = door.try_(identity)
+            tries.append((what, door.knock(what)))
+    findings = []
+    for what, answer in tries:
+        if answer.kind != ANSWERED:
+            findings.append(Finding(PASS, "there is no page: refused in TLS", what.words, answer.face))
+            continue
+        leaks = [name for name in ("set-cookie", "server-timing", "x-powered-by", "x-runtime") if answer.header(name)]
+        good = door.good()
+        if answer.status < 300:
+            findings.append(Finding(OPEN, f"instead of a refusal comes {answer.face}", what.words, answer.face))
+        elif leaks:
+            findings.append(Finding(OPEN, f"the page of the refusal carries {', '.join(leaks)}: the app made it", what.words, answer.face))
+        elif good is not None and same_page(answer, good, 0.9):
+            findings.append(Finding(OPEN, "the page of the refusal is the app's own", what.words, answer.face))
+        else:
+            findings.append(Finding(PASS, f"a page without cookies or timings: {answer.face}", what.words, answer.face))
+    return worst(findings)
