@@ -89,6 +89,8 @@ CODES: dict[str, str] = {
     "empty-file": "the file is empty",
     "unknown-file": "the file is none of the kinds that are understood here; the message says what it looks like",
     "bad-issuer-name": "an issuer's distinguished name is not in the form of RFC 2253 in ASCII",
+    "bad-site": "a site's host, upstream, address, path or group cannot be written into a web server's configuration",
+    "bad-nginx-dump": "what nginx printed of its configuration cannot be understood",
     "bad-profile": "a profile's file has mistakes; all of them are listed",
     "no-profile": "there is no profile of that name",
     "not-a-key": "the bytes are no private key",

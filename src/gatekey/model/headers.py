@@ -24,8 +24,12 @@ CLIENT_CERT_CHAIN = "Client-Cert-Chain"
 #: Everything that Gatekey's configurations delete from a request before they set their own.
 OURS = (USER, NAME, EMAIL, GROUPS, DEVICE, SERIAL, ISSUER, VERIFY, CERT, CLIENT_CERT, CLIENT_CERT_CHAIN)
 
+#: Where a web server can prove to the app that it is the one that may speak; never taken from a client.
+SECRET = "X-Gatekey-Secret"
+
 #: Headers in which other software looks for an identity. Never set, always deleted, so that nobody brings one along.
 OTHERS = (
+    SECRET,
     "X-Forwarded-Client-Cert",
     "X-Forwarded-Tls-Client-Cert",
     "X-Forwarded-Tls-Client-Cert-Info",
@@ -34,6 +38,13 @@ OTHERS = (
     "X-SSL-Client-S-DN",
     "X-SSL-Client-Serial",
     "SSL-Client-Cert",
+    "SSL-Client-Verify",
+    "SSL-Client-S-DN",
+    "SSL-Client-S-DN-CN",
+    "SSL-Client-I-DN",
+    "SSL-Client-M-Serial",
+    "SSL-Client-Subject-DN",
+    "SSL-Client-Issuer-DN",
     "X-Remote-User",
     "Remote-User",
     "X-Forwarded-User",

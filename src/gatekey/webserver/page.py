@@ -1,0 +1,40 @@
+"""The page that a refused person sees: what happened, why no question came up, and whom to ask. Static; shows nothing of the site behind it."""
+
+from __future__ import annotations
+
+from .site import Site
+
+NO_CERTIFICATE = "Your browser did not show a certificate."
+WITHDRAWN = "The certificate that you showed has been withdrawn."
+EXPIRED = "The certificate that you showed is past its date, or not valid yet."
+STRANGER = "The certificate that you showed was not issued for this place."
+NOT_FOR_YOU = "Your certificate is in order, but this page is not open to the groups that you belong to."
+#: What a server says that cannot tell the cases apart.
+ANY_REASON = "Your browser showed no certificate, or one that is not let in here."
+
+
+def page(site: Site, reason: str) -> str:
+    """HTML without quotes of one kind, dollars, percent signs, braces and backslashes, so that it can stand between single quotes in any server's configuration.
+
+    `reason` is a sentence, or the server's own variable that holds one.
+    """
+    ask = f"<p>Whom to ask: {site.contact}</p>\n" if site.contact else "<p>Whoever runs this site can give you a certificate, or tell you what became of yours.</p>\n"
+    return (
+        "<!doctype html>\n"
+        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">\n'
+        "<title>Not without your certificate</title></head>\n"
+        '<body style="font-family: sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em; line-height: 1.5">\n'
+        "<h1>This page is closed</h1>\n"
+        f"<p><strong>{reason}</strong></p>\n"
+        f"<p>{site.host} opens only for people who hold a certificate for it on the device that they use.</p>\n"
+        "<h2>Why was I not asked?</h2>\n"
+        "<p>A browser asks which certificate to show only when it has one that fits. It stays silent when</p>\n"
+        "<ul>\n"
+        "<li>the certificate is not installed on this device, or not for this browser (Firefox can have a store of its own; on an iPhone only Safari sees it),</li>\n"
+        "<li>the certificate is past its date,</li>\n"
+        "<li>you once pressed Cancel: the browser remembers that until all its windows are closed,</li>\n"
+        "<li>this is a private window: not every browser shows a certificate there.</li>\n"
+        "</ul>\n"
+        f"{ask}"
+        "</body></html>\n"
+    )
