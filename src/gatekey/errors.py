@@ -158,4 +158,12 @@ CODES: dict[str, str] = {
     "identity-bundle": "people.json or the deny list cannot be read",
     "identity-absent": "the identity middleware is not in front of the app",
     "too-complex": "a certificate's path, names or policies would take more work than is allowed",
+    "no-answer": "a server closed the connection without a byte of an answer",
+    "bad-answer": "a server's answer is not HTTP/1, or its head is beyond the limits",
+    "bad-url": "the URL is not one that can be used here",
+    "bad-identity": "a test certificate cannot be used for a handshake: it and its key do not belong together, or the key is encrypted",
+    "check-budget": "a check of a site used up its connections or its time",
+    "site-unreachable": "nothing answers where the site should be",
+    "site-without-tls": "what answers where the site should be does not speak TLS",
+    "unknown-check": "there is no check of that number or name",
 }
