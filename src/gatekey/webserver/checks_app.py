@@ -10,7 +10,6 @@ from .answer import ANSWERED
 from .checks_people import WITH_CLIENT
 from .checks_places import PATHS
 from .door import Door, worst
-from .knock import Knock
 from .report import OPEN, PASS, UNSURE, Finding
 
 #: Headers that apps take for an identity, and one that some servers take for another's look-alike.
@@ -33,7 +32,7 @@ def _spoof(door: Door, names: tuple[str, ...] = SPOOFED) -> dict[str, str]:
 
 
 def header_spoofing(door: Door) -> Finding:
-    """22"""
+    """Check 22: identity headers that a visitor brings do not reach the app."""
     if door.good() is None:
         return Finding(UNSURE, "headers are tried with a certificate that is let in, and there is none", hint=WITH_CLIENT)
     people = door.people
@@ -69,13 +68,13 @@ def _spoofed_at(door: Door, path: str, names: tuple[str, ...], *, singly: bool) 
 
 
 def spoofing_without_certificate(door: Door) -> Finding:
-    """23"""
+    """Check 23: nor do they stand for a certificate."""
     values = {**_spoof(door), headers.VERIFY: "SUCCESS", "X-SSL-Client-Verify": "SUCCESS"}
     what = door.try_(headers=tuple(values.items()))
     return door.must_refuse(what)._replace(request=f"{door.try_().words}, with {', '.join(values)}")
 
 
-def upgrade(door: Door, path: str) -> tuple[tuple[str, str], ...]:
+def upgrade(door: Door) -> tuple[tuple[str, str], ...]:
     """The headers that ask for a WebSocket (RFC 6455 4.1)."""
     key = base64.b64encode(door.entropy.bytes(16)).decode()
     return (
@@ -87,4 +86,4 @@ def upgrade(door: Door, path: str) -> tuple[tuple[str, str], ...]:
 def websocket_refused(door: Door) -> Finding:
     """The first half of 21: without a certificate there is no WebSocket."""
     paths = dict.fromkeys((door.target.websocket, door.target.path))
-    return worst(door.must_refuse(door.try_(path=path, headers=upgrade(door, path))) for path in paths)
+    return worst(door.must_refuse(door.try_(path=path, headers=upgrade(door))) for path in paths)

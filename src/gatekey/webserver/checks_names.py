@@ -47,7 +47,7 @@ def _brings_out(door: Door, what: Knock, control: Knock | None) -> Finding:
 
 
 def other_sni(door: Door) -> Finding:
-    """10"""
+    """Check 10: the handshake of another site on this server does not lead here."""
     others = siblings(door)
     if not others:
         return Finding(UNSURE, "no other site on this server is known", hint="name one with --sibling HOST")
@@ -62,19 +62,19 @@ def other_sni(door: Door) -> Finding:
 
 
 def no_sni(door: Door) -> Finding:
-    """11"""
+    """Check 11: a client that names no site does not get this one."""
     return worst(_brings_out(door, door.try_(who, sni=""), door.try_(who, sni="", host=NOBODY)) for who in _strangers(door))
 
 
 def unknown_sni(door: Door) -> Finding:
-    """12"""
+    """Check 12: a client that names a site which nobody has does not get this one."""
     names = [NOBODY] if ip_address(door.target.host) else [NOBODY, f"gatekey-probe.{door.target.host}"]
     findings = [_brings_out(door, door.try_(who, sni=name), door.try_(who, sni=name, host=NOBODY)) for name in names for who in _strangers(door)]
     return worst(findings)
 
 
 def bare_address(door: Door) -> Finding:
-    """13"""
+    """Check 13: the bare address does not lead here."""
     address = door.host(door.address)
     findings = []
     for who in _strangers(door):
@@ -85,7 +85,7 @@ def bare_address(door: Door) -> Finding:
 
 
 def odd_host(door: Door) -> Finding:
-    """14"""
+    """Check 14: no way of writing the Host gets past the rule."""
     site, path = door.target.host, door.target.path
     odd = [
         door.try_(host=site.upper()),
@@ -99,7 +99,7 @@ def odd_host(door: Door) -> Finding:
 
 
 def ipv6(door: Door) -> Finding:
-    """17"""
+    """Check 17: the same over IPv6."""
     target = door.target
     address = target.address6
     if not address and door.ask_dns:
@@ -123,7 +123,7 @@ def ipv6(door: Door) -> Finding:
 
 
 def coalescing(door: Door) -> Finding:
-    """31"""
+    """Check 31: browsers have no reason to send requests for this site over another one's connection."""
     what = door.try_(alpn=("h2", "http/1.1"))
     line = door.connect(what)
     if isinstance(line, Answer):
@@ -136,12 +136,13 @@ def coalescing(door: Door) -> Finding:
     wild = [host for host in _certified_hosts(door) if host.startswith("*.")]
     shared = _neighbours(door)
     if wild or shared:
-        return Finding(OPEN, f"HTTP/2 with a certificate that is good for {', '.join((*wild, *shared))} too: browsers send requests over the wrong connection", what.words)
+        said = f"HTTP/2 with a certificate that is good for {', '.join((*wild, *shared))} too: browsers send requests over the wrong connection"
+        return Finding(OPEN, said, what.words)
     return Finding(PASS, "HTTP/2, and the certificate is for this site alone", what.words)
 
 
 def origin(door: Door) -> Finding:
-    """35"""
+    """Check 35: the address behind a CDN is shut as well."""
     if door.target.origin:
         return door.must_refuse(door.try_(address=door.target.origin))
     seen = [answer for answer in (door.none(), door.good()) if answer is not None and answer.kind == ANSWERED]
@@ -154,7 +155,7 @@ def origin(door: Door) -> Finding:
 
 
 def cache(door: Door) -> Finding:
-    """36"""
+    """Check 36: no shared cache keeps what the good certificate gets."""
     if door.good() is None:
         return Finding(UNSURE, "without a good certificate nothing can be put into a cache", hint=WITH_CLIENT)
     joint = "&" if "?" in door.target.path else "?"

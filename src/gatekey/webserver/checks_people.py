@@ -13,16 +13,17 @@ WITH_CLIENT = "give a certificate that is let in with --client FILE.p12, or run 
 
 
 def missing(what: str, hint: str = BESIDE) -> Finding:
+    """There is nobody to knock with: cannot tell, and how to get one."""
     return Finding(UNSURE, f"there is no {what} to try", hint=hint)
 
 
 def no_certificate(door: Door) -> Finding:
-    """1"""
+    """Check 1: nobody gets in without a certificate."""
     return door.must_refuse(door.try_(), door.none(), usual=False)
 
 
 def good_certificate(door: Door) -> Finding:
-    """2"""
+    """Check 2: whom the door is for gets in."""
     identity = door.identities.good
     if identity is None:
         return missing("good certificate", WITH_CLIENT)
@@ -40,38 +41,39 @@ def _must_be_refused(door: Door, *identities: Identity) -> Finding:
     findings = [door.must_refuse(door.try_(identity)) for identity in identities]
     finding = worst(findings)
     if finding.verdict == PASS and door.good_is_refused:
-        return finding._replace(verdict=UNSURE, said=f"{finding.said}; but the good certificate is refused as well, so this shows nothing", hint="mend check 2 first")
+        said = f"{finding.said}; but the good certificate is refused as well, so this shows nothing"
+        return finding._replace(verdict=UNSURE, said=said, hint="mend check 2 first")
     return finding
 
 
 def foreign_authority(door: Door) -> Finding:
-    """3"""
+    """Check 3: another authority's certificate with our names is refused; a given one, and one forged on the spot."""
     given = (door.identities.foreign,) if door.identities.foreign else ()
     return _must_be_refused(door, *given, door.false_authority())
 
 
 def self_signed(door: Door) -> Finding:
-    """4"""
+    """Check 4: a certificate that vouches for itself is refused."""
     return _must_be_refused(door, door.self_signed())
 
 
 def expired(door: Door) -> Finding:
-    """5"""
+    """Check 5: an expired certificate is refused."""
     return _must_be_refused(door, door.identities.expired) if door.identities.expired else missing("expired certificate")
 
 
 def revoked(door: Door) -> Finding:
-    """6"""
+    """Check 6: a revoked certificate is refused."""
     return _must_be_refused(door, door.identities.revoked) if door.identities.revoked else missing("revoked certificate")
 
 
 def server_as_client(door: Door) -> Finding:
-    """27"""
+    """Check 27: a web server's certificate opens no door."""
     return _must_be_refused(door, door.identities.server) if door.identities.server else missing("web server's certificate with its key")
 
 
 def wrong_usage(door: Door) -> Finding:
-    """28"""
+    """Check 28: a certificate of our own authority for servers only is refused."""
     identity = door.identities.wrong_usage
     if identity is None and door.identities.server is not None and door.people:
         # One authority for people and servers: then a server's certificate is one for servers only under the people's authority.
@@ -81,7 +83,7 @@ def wrong_usage(door: Door) -> Finding:
 
 
 def refusal_page(door: Door) -> Finding:
-    """24"""
+    """Check 24: the page of the refusal is not the app's."""
     tries = [(door.try_(), door.none())]
     for identity in (door.identities.expired, door.self_signed()):
         if identity is not None:

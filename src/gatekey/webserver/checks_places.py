@@ -21,7 +21,7 @@ _PORT_PATIENCE = 2.0
 
 
 def plain_http(door: Door) -> Finding:
-    """15"""
+    """Check 15: plain HTTP gives a redirect to https on the same host, and nothing else."""
     target = door.target
     if not target.http_port:
         return Finding(UNSURE, "it was said not to look at plain HTTP", hint="name the port with --http-port")
@@ -51,7 +51,7 @@ def _plain(door: Door, what: Knock, answer: Answer) -> Finding:
 
 
 def app_ports(door: Door) -> Finding:
-    """16"""
+    """Check 16: the app cannot be reached past the web server."""
     target = door.target
     ports = [port for port in dict.fromkeys(target.app_ports) if port not in (target.port, target.http_port)]
     if not ports:
@@ -73,7 +73,7 @@ def _straight(door: Door, what: Knock, answer: Answer) -> Finding:
 
 
 def other_ports(door: Door) -> Finding:
-    """18"""
+    """Check 18: other TLS ports have the same rules; HTTP/3 is not spoken here."""
     target = door.target
     ports = [port for port in dict.fromkeys(target.tls_ports) if port != target.port]
     knocks = [door.try_(port=port, host=door.host(port=port)) for port in ports]
@@ -127,7 +127,7 @@ def listed_paths(door: Door) -> tuple[str, ...]:
 
 
 def paths(door: Door) -> Finding:
-    """19"""
+    """Check 19: no path is left out."""
     target = door.target
     tried = dict.fromkeys((target.path, *PATHS, door.random_path, *target.paths, *listed_paths(door)))
     knocks = [door.try_(path=path) for path in tried if not path.startswith(target.allowed or ("\0",))]
@@ -137,7 +137,7 @@ def paths(door: Door) -> Finding:
 
 
 def methods(door: Door) -> Finding:
-    """20"""
+    """Check 20: no method is left out."""
     # A path that nobody has: should the door be open, POST and PUT change nothing.
     tries = [door.try_(method=method, path=door.target.path) for method in ("OPTIONS", "HEAD")]
     tries += [door.try_(method=method, path=door.random_path) for method in ("POST", "PUT", "TRACE", "GATEKEY")]

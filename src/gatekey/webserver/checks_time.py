@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 #: A list must be good for longer than this, so that a holiday cannot lock everybody out (FIELD-NOTES 4.3).
 _FRESH_DAYS = 10
+_BUNDLE = "name the folder that the web server reads with --bundle DIR"
 #: Longest list that is fetched over HTTP.
 _MOST_CRL = 8 * 1024 * 1024
 
 
 def revoked(door: Door, play: Revocation) -> Finding:
-    """6"""
+    """Check 6, where the certificate that was revoked for the test may stand in for one that is revoked already."""
     if door.identities.revoked is not None:
         return revoked_certificate(door)
     if play.play():
@@ -38,7 +39,7 @@ def revoked(door: Door, play: Revocation) -> Finding:
 
 
 def revoked_resumed(door: Door, play: Revocation) -> Finding:
-    """7"""
+    """Check 7: a session from before the revocation is worth nothing after it."""
     trouble = play.play()
     if not trouble:
         return play.resumed
@@ -49,7 +50,7 @@ def revoked_resumed(door: Door, play: Revocation) -> Finding:
 
 
 def websocket(door: Door, play: Revocation) -> Finding:
-    """21"""
+    """Check 21: no WebSocket without a certificate, and none that survives a revocation."""
     refused = websocket_refused(door)
     if refused.verdict != PASS:
         return refused
@@ -69,26 +70,26 @@ def _without_play(door: Door, refused: Finding, trouble: str) -> Finding:
     if door.good() is None:
         return Finding(UNSURE, f"refused without a certificate; {trouble}", refused.request, refused.answer, WITH_CLIENT)
     path = door.target.websocket
-    answer = door.knock(door.try_(door.identities.good, path=path, headers=upgrade(door, path)))
+    answer = door.knock(door.try_(door.identities.good, path=path, headers=upgrade(door)))
     if answer.status != 101:
         return refused._replace(said=f"{refused.said}; and there is no WebSocket at {path} to keep open")
     return Finding(UNSURE, f"refused without a certificate; whether one that is open ends with a revocation could not be tried: {trouble}", hint=BESIDE)
 
 
 def time_to_refusal(door: Door, play: Revocation) -> Finding:  # noqa: ARG001  all of these checks look alike to the table
-    """33"""
+    """Check 33: how long after a revocation the first refusal comes."""
     trouble = play.play()
     return Finding(UNSURE, trouble, hint=BESIDE) if trouble else play.fresh
 
 
 def keep_alive(door: Door, play: Revocation) -> Finding:  # noqa: ARG001
-    """34"""
+    """Check 34: a connection that was open at the revocation ends."""
     trouble = play.play()
     return Finding(UNSURE, trouble, hint=BESIDE) if trouble else play.kept
 
 
 def crl_freshness(door: Door, bundle: Path | None) -> Finding:
-    """32"""
+    """Check 32: the lists of every authority are there, signed and fresh."""
     if bundle is not None:
         return _bundle(bundle, door.now)
     return _distributed(door)
@@ -100,10 +101,12 @@ def _bundle(folder: Path, now: int) -> Finding:
         authorities = certificates(chain.read_bytes())
         crls = [read_crl(der) for label, der in pem.decode(lists.read_bytes()) if label == "X509 CRL"]
     except OSError as error:
-        return Finding(UNSURE, f"{error.filename} cannot be read: {error.strerror}", hint="name the folder that the web server reads with --bundle DIR")
+        return Finding(UNSURE, f"{error.filename} cannot be read: {error.strerror}", hint=_BUNDLE)
     except Malformed as error:
         return Finding(OPEN, f"{folder}: {error.message}", str(lists))
-    return worst(_freshness(one, crls, now)._replace(request=str(lists)) for one in authorities) if authorities else Finding(OPEN, f"{chain} is empty", str(chain))
+    if not authorities:
+        return Finding(OPEN, f"{chain} has no certificate", str(chain))
+    return worst(_freshness(one, crls, now)._replace(request=str(lists)) for one in authorities)
 
 
 def _freshness(authority: Certificate, crls: list[Crl], now: int) -> Finding:
@@ -139,7 +142,7 @@ def _distributed(door: Door) -> Finding:
     people = door.people
     urls = [(one, people[index + 1] if index + 1 < len(people) else None, one.crl_urls[0]) for index, one in enumerate(people) if one.crl_urls]
     if not urls:
-        return Finding(UNSURE, "the web server's CRL file is not at hand, and no certificate says where a CRL is", hint="name the folder with --bundle DIR")
+        return Finding(UNSURE, "the web server's CRL file is not at hand, and no certificate says where a CRL is", hint=_BUNDLE)
     return worst(_at_url(door, one, issuer, url) for one, issuer, url in urls)
 
 
@@ -149,14 +152,14 @@ def _at_url(door: Door, certificate: Certificate, issuer: Certificate | None, ur
         data = _fetch(door, url)
         crl = read_crl(pem.decode(data)[0][1] if data.lstrip().startswith(b"-----BEGIN") else data)
     except (OSError, GatekeyError, IndexError) as error:
-        return Finding(UNSURE, f"the CRL of {who} cannot be had: {error}", url, hint="name the folder that the web server reads with --bundle DIR")
+        return Finding(UNSURE, f"the CRL of {who} cannot be had: {error}", url, hint=_BUNDLE)
     if crl.issuer != certificate.issuer:
         return Finding(OPEN, f"the CRL at {url} is not that of {who}", url)
     if issuer is not None and not verify(issuer.spki, crl.algorithm, crl.signature, crl.tbs):
         return Finding(OPEN, f"the CRL of {who} is not signed by it", url)
     finding = _remaining(who, crl.next_update or 0, door.now)._replace(request=url)
     if finding.verdict == PASS and issuer is None:
-        return finding._replace(verdict=UNSURE, said=f"{finding.said}; its signature cannot be checked without the root", hint="name the folder with --bundle DIR")
+        return finding._replace(verdict=UNSURE, said=f"{finding.said}; without the root its signature cannot be checked", hint=_BUNDLE)
     return finding
 
 

@@ -26,7 +26,7 @@ _LEFT_DAYS = 14
 
 
 def resumption(door: Door) -> Finding:
-    """8"""
+    """Check 8: a TLS session is not resumed."""
     who = door.identities.good if door.good() is not None else None
     findings = []
     for version in ("1.2", "1.3"):
@@ -58,7 +58,7 @@ def _resumed(door: Door, what: Knock, line: Line, version: str) -> Finding:
 
 
 def other_session(door: Door) -> Finding:
-    """9"""
+    """Check 9: a session of another site is not taken here."""
     others = siblings(door)
     if not others:
         return Finding(UNSURE, "no other site on this server is known", hint="name one with --sibling HOST")
@@ -89,7 +89,7 @@ def _carried_over(door: Door, other: str, who: Identity | None, version: str) ->
 
 
 def authority_names(door: Door) -> Finding:
-    """25"""
+    """Check 25: the server names exactly our authorities."""
     what, answer = door.try_(), door.none()
     heard = answer.heard
     if heard is None or not heard.works:
@@ -126,7 +126,7 @@ def _is_name(der: bytes) -> bool:
 
 
 def server_certificate(door: Door) -> Finding:
-    """26"""
+    """Check 26: the server's own certificate is as browsers want it."""
     what, answer = door.try_(), door.none()
     if answer.heard is None or not answer.heard.works:
         return Finding(UNSURE, _NO_EAR, what.words, answer.face)
@@ -142,9 +142,10 @@ def server_certificate(door: Door) -> Finding:
         return Finding(OPEN, "; ".join(problems), what.words, shown)
     if trusted:
         return Finding(PASS, "names, dates, usage and chain are as they must be", what.words, shown)
-    if door.target.roots or "self" not in trouble and "local issuer" not in trouble:
+    if door.target.roots or ("self" not in trouble and "local issuer" not in trouble):
         return Finding(OPEN, f"the chain does not hold: {trouble}", what.words, shown)
-    return Finding(UNSURE, f"names, dates and usage are right; its authority is not known here: {trouble}", what.words, shown, "name its root with --roots FILE")
+    said = f"names, dates and usage are right; its authority is not known here: {trouble}"
+    return Finding(UNSURE, said, what.words, shown, "name its root with --roots FILE")
 
 
 def _leaf_problems(door: Door, leaf: Certificate, *, public: bool) -> list[str]:
@@ -176,9 +177,9 @@ def _trusted(door: Door, what: Knock, *, ours: bool = True) -> tuple[bool, str]:
         if ours and door.target.roots:
             context.load_verify_locations(cadata=door.target.roots.decode("ascii"))
         door.budget.spend()
-        with socket.create_connection((what.address, what.port), door.budget.patience) as sock:
-            with context.wrap_socket(sock, server_hostname=what.sni or what.address):
-                return True, ""
+        sock = socket.create_connection((what.address, what.port), door.budget.patience)
+        with sock, context.wrap_socket(sock, server_hostname=what.sni or what.address):
+            return True, ""
     except ssl.SSLCertVerificationError as error:
         return False, error.verify_message
     except (ssl.SSLError, OSError, ValueError) as error:
@@ -187,7 +188,7 @@ def _trusted(door: Door, what: Knock, *, ours: bool = True) -> tuple[bool, str]:
 
 
 def versions(door: Door) -> Finding:
-    """29"""
+    """Check 29: TLS 1.0 and 1.1 are off, 1.3 is on, 0-RTT is off."""
     findings = []
     for name, number in OLD.items():
         answer = say_hello((door.address, door.target.port), door.try_().sni, number, door.entropy.bytes(32), door.budget)
@@ -200,8 +201,8 @@ def versions(door: Door) -> Finding:
     what = door.try_(who, tls="1.3")
     answer = door.knock(what)
     if answer.tls != "TLSv1.3":
-        spoken = answer.kind != ANSWERED and answer.kind != CLOSED and answer.alert not in (70, 40)
-        findings.append(Finding(UNSURE if spoken else OPEN, f"TLS 1.3 is not spoken: {answer.face}", what.words, answer.face))
+        unclear = answer.kind not in (ANSWERED, CLOSED) and answer.alert not in (40, 70)
+        findings.append(Finding(UNSURE if unclear else OPEN, f"TLS 1.3 is not spoken: {answer.face}", what.words, answer.face))
     elif answer.heard is not None and answer.heard.early_data:
         findings.append(Finding(OPEN, "0-RTT is on: a request can be replayed by a stranger", what.words, answer.face))
     else:
@@ -210,7 +211,7 @@ def versions(door: Door) -> Finding:
 
 
 def per_path(door: Door) -> Finding:
-    """30"""
+    """Check 30: the certificate is asked for in the handshake and not later."""
     findings = []
     for version in ("1.3", "1.2"):
         what = door.try_(door.identities.good, tls=version)

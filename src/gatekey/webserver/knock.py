@@ -244,7 +244,7 @@ def _context(what: Knock) -> ssl.SSLContext:
 @contextlib.contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """A path under which `data` can be read while the block lasts: in memory where the system can, otherwise a 0600 file in a 0700 folder."""
-    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):  # noqa: PTH112  a Path costs more than it says here
+    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
         descriptor = os.memfd_create("gatekey-check")
         try:
             with open(descriptor, "wb", closefd=False) as file:
@@ -254,8 +254,8 @@ def _as_file(data: bytes) -> Iterator[str]:
             os.close(descriptor)
         return
     with tempfile.TemporaryDirectory(prefix="gatekey-check-") as folder:  # mkdtemp: 0700
-        path = os.path.join(folder, "identity.pem")  # noqa: PTH118
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+        path = os.path.join(folder, "identity.pem")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
         yield path
 

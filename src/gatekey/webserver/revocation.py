@@ -101,7 +101,7 @@ class Revocation:
     def _websocket(self) -> Line | None:
         target = self.door.target
         for path in dict.fromkeys((target.websocket, target.path)):
-            what = self.door.try_(self.canary, path=path, headers=upgrade(self.door, path))
+            what = self.door.try_(self.canary, path=path, headers=upgrade(self.door))
             line = self.door.connect(what)
             if isinstance(line, Answer):
                 continue
