@@ -167,12 +167,12 @@ class Crl:
             if not listed:
                 raise _bad("its list of entries is empty, where it must be left out")
             self._entries = (listed.pos, listed.end)
-            for *_, slow in _walk(self.der, *self._entries):
+            for _, _, reason, slow in _walk(self.der, *self._entries):
                 self.count += 1
                 if slow is not None:
                     unknown.update(slow.unknown_critical)
-                    if slow.extended and self.version == 1:
-                        raise _bad("an entry has extensions, which version 1 does not know")
+                if self.version == 1 and (reason or (slow is not None and slow.extended)):
+                    raise _bad("an entry has extensions, which version 1 does not know")
         if self.version == 2 and (given := reader.optional(0xA0)) is not None:
             self.extensions = read_extensions(given)
         reader.finish()
@@ -202,9 +202,14 @@ class Crl:
 
 def encode_entry(serial: str, at: int, reason: str | None) -> bytes:
     """One entry of revokedCertificates, DER. `reason` is a word of `model.status.REASONS`; unspecified is left out (RFC 5280 5.3.1)."""
-    code = _REASONS[reason] if reason else 0
-    extensions = seq(extension(oids.CRL_REASON, enumerated(code))) if code else b""
-    return seq(integer(int(serial, 16)), instant(at), extensions)
+    return seq(integer(int(serial, 16)), instant(at), _reason(reason))
+
+
+@functools.cache
+def _reason(word: str | None) -> bytes:
+    """The extensions of an entry."""
+    code = _REASONS[word] if word else 0
+    return seq(extension(oids.CRL_REASON, enumerated(code))) if code else b""
 
 
 def encode_tbs_crl(issuer: Issuer, number: int, this_update: int, next_update: int, entries: Sequence[bytes]) -> bytes:
