@@ -68,8 +68,10 @@ def page(login: str) -> str:
 def _kitten(hue: int) -> str:
     fur = f"hsl({hue} 70% 65%)"
     return (
-        f'<svg viewBox="0 0 100 100" role="img" aria-label="a kitten"><path d="M20 45 15 12 42 28zM80 45 85 12 58 28z" fill="{fur}"/><circle cx="50" cy="56" r="36" fill="{fur}"/>'
-        '<circle cx="38" cy="50" r="5"/><circle cx="62" cy="50" r="5"/><path d="M46 62h8l-4 5zM50 67q-8 10-14 2M50 67q8 10 14 2" fill="none" stroke="#000" stroke-width="2"/></svg>'
+        '<svg viewBox="0 0 100 100" role="img" aria-label="a kitten">'
+        f'<path d="M20 45 15 12 42 28zM80 45 85 12 58 28z" fill="{fur}"/><circle cx="50" cy="56" r="36" fill="{fur}"/>'
+        '<circle cx="38" cy="50" r="5"/><circle cx="62" cy="50" r="5"/>'
+        '<path d="M46 62h8l-4 5zM50 67q-8 10-14 2M50 67q8 10 14 2" fill="none" stroke="#000" stroke-width="2"/></svg>'
     )
 
 
@@ -178,7 +180,7 @@ class _TlsApp(_App):
     """The private app as its own TLS server: who is there stands in the certificate."""
 
     def do_GET(self) -> None:
-        certificate = self.connection.getpeercert() or {}  # type: ignore[attr-defined]  # an SSLSocket: see _TlsServer
+        certificate = self.connection.getpeercert() or {}  # an SSLSocket: see _TlsServer
         names = [value for rdn in certificate.get("subject", ()) for kind, value in rdn if kind == "commonName"]
         self.headers["X-Client-User"] = names[0] if names else "nobody"
         super().do_GET()
@@ -230,7 +232,7 @@ class Python:
 
 
 def start(files: Files) -> WebServer:
-    """nginx if it is installed, otherwise Python's."""
+    """Starts nginx if it is installed, otherwise Python's server."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     return Nginx(program, files) if program else Python(files)
 

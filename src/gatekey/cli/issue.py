@@ -150,7 +150,8 @@ def _issued_anyway(released: Released) -> Iterator[None]:
     try:
         yield
     except GatekeyError as trouble:
-        trouble.hint = f"the certificate {released.number} was issued; print it with: gatekey show {released.number} --pem; or take it back: gatekey revoke {released.number}"
+        serial = released.number
+        trouble.hint = f"the certificate {serial} was issued; print it with: gatekey show {serial} --pem; or take it back: gatekey revoke {serial}"
         raise
 
 
