@@ -82,9 +82,9 @@ def identify(doorman: Doorman, scope: Scope) -> tuple[Client, Headers]:
     if said and peer.host and not peer.proven:
         forwarded = ",".join(value.decode("latin-1") for name, value in headers if name in (b"x-forwarded-for", b"forwarded")) or None
     client = doorman.identify(said, peer, inside=inside, forwarded=forwarded)
-    if said:
-        of, kept = doorman.names.of, doorman.kept
-        headers = [pair for pair in headers if (name := of(pair[0])) is None or kept(name, client)]
+    if removed := doorman.removed(said, client):
+        names = doorman.names
+        headers = [pair for pair in headers if names[pair[0]] not in removed]
     return client, headers
 
 

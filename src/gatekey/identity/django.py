@@ -132,7 +132,8 @@ def identify(doorman: Doorman, request: HttpRequest) -> Client:
     else:
         # The scope still has the names as they were sent; META has lost the difference between - and _.
         client, scope["headers"] = asgi.identify(doorman, scope)
-        for key in [key for key in request.META if (name := doorman.names.of_environ(key)) is not None and not doorman.kept(name, client)]:
+        left = {doorman.names[header] for header, _ in scope["headers"]}
+        for key in [key for key in request.META if (name := doorman.names.of_environ[key]) is not None and name not in left]:
             del request.META[key]
     request.__dict__.pop("headers", None)  # a cached view of META, if somebody before us has looked
     return client

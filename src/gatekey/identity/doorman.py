@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .bundle import Denied, People, Person
 
 _NO_FACTS = Facts("", "", "", "", "", 0, 0)
+#: How many claims are remembered, and how many characters one may have.
+_REMEMBERED, _WORDS = 1024, 16 * 1024
 
 
 class Doorman:
@@ -60,8 +62,11 @@ class Doorman:
         if bundle is not None:
             self._people = Watched(os.path.join(bundle, "people.json"), read_people, warn)
             self._denied = Watched(os.path.join(bundle, "revoked.lst"), read_denied, warn) if deny else None
+        elif self.source.inside == "tls":
+            warn("no bundle is named: revoked certificates are let in until they expire")
         self._clock = clock
         self._cache = Cache()
+        self._claims: dict[tuple[str | None, ...], tuple[Claim, Facts]] = {}
         self._noted: set[str] = set()
 
     def identify(self, said: dict[str, str], peer: Peer, *, inside: Claim | None = None, forwarded: str | None = None) -> Client:
@@ -70,28 +75,47 @@ class Doorman:
         `said`: the request's identity headers (`headers.sort_out`); `peer`: who sent them; `inside`: what the app server itself knows (TLS, mod_wsgi);
         `forwarded`: X-Forwarded-For and Forwarded as they came.
         """
-        claim = inside
-        if not self.source.inside:
-            if self.trust.allows(peer, said.get(SECRET), forwarded):
-                claim = self.source.read(said)
-            elif said:
-                self._note_stranger(said, peer)
-        if claim is None:
-            if self.anonymous:
-                return NOBODY
-            raise Refused("identity-nobody", "no client certificate stands behind this request", hint="come through the web server, with a client certificate")
-        return self._client(claim)
+        read = None
+        if self.source.inside:
+            read = (inside, self._facts(inside)) if inside is not None else None
+        elif self.trust.allows(peer, said.get(SECRET), forwarded):
+            read = self._read(said)
+        elif said:
+            self._note_stranger(said, peer)
+        if read is not None:
+            return self._client(*read)
+        if self.anonymous:
+            return NOBODY
+        raise Refused("identity-nobody", "no client certificate stands behind this request", hint="come through the web server, with a client certificate")
 
     def still_welcome(self, client: Client) -> bool:
         """Whether a client that was let in earlier (an open WebSocket) is not on the deny list by now."""
         return self._denied is None or not client.verified or (client.issuer, client.serial) not in self._denied.value()
 
-    def kept(self, name: str, client: Client) -> bool:
-        """Whether the identity header `name` may reach the app: only what a trusted speaker said about a verified client, never the secret."""
-        return client.verified and name in self._own
+    def removed(self, said: dict[str, str], client: Client) -> set[str]:
+        """The names among `said` that must not reach the app: all but what a trusted speaker said about a verified client, and the secret always."""
+        return said.keys() - self._own if client.verified else set(said)
 
-    def _client(self, claim: Claim) -> Client:
-        facts = self._cache.facts(claim.header, claim.certificate) if claim.certificate else _NO_FACTS
+    def _read(self, said: dict[str, str]) -> tuple[Claim, Facts] | None:
+        """What a trusted speaker says and the facts of its certificate. Remembered by the very words, since the same client comes again."""
+        words = tuple(map(said.get, self.source.names))
+        try:
+            return self._claims[words]
+        except KeyError:
+            claim = self.source.read(said)
+            if claim is None:
+                return None
+            read = (claim, self._facts(claim))
+            if sum(len(word) for word in words if word) <= _WORDS:
+                while len(self._claims) >= _REMEMBERED:
+                    self._claims.pop(next(iter(self._claims)), None)
+                self._claims[words] = read
+            return read
+
+    def _facts(self, claim: Claim) -> Facts:
+        return self._cache.facts(claim.header, claim.certificate) if claim.certificate else _NO_FACTS
+
+    def _client(self, claim: Claim, facts: Facts) -> Client:
         person = self._person(claim, facts)
         _agree(claim, facts, person)
         serial = facts.serial or claim.serial or (person.serial if person else "")

@@ -32,76 +32,92 @@ MAX_VALUE = 64 * 1024
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789"
 _FOLD = bytes(byte if byte in _LETTERS else 0x2D for byte in range(256))
-_REMEMBERED = 1024
+#: How many names are remembered, and how long one may be.
+_REMEMBERED, _LONGEST = 1024, 128
 
 
-class Names:
+class Names(dict[bytes, str | None]):
     """Tells identity headers from others, and from names that only look like one: other punctuation, underscores in front or behind.
 
-    `spelled` are the names as the chosen source spells them (Apache's have underscores); `keep` are names that the app wants left alone.
+    `names[header]` is the identity header that a request calls by this name (ASGI: bytes), or None; `names.of_environ[key]` the same for a WSGI
+    environ, where `-` and `_` are one. Both raise Malformed("identity-look-alike") for a name that only looks like one. What was found out about a name is
+    remembered. `spelled` are the names as the chosen source spells them (Apache's have underscores); `keep` are names that the app wants left alone.
     """
 
     def __init__(self, spelled: Iterable[str] = (), keep: Iterable[str] = ()) -> None:
+        super().__init__()
         exact = {_folded(name.encode("latin-1")): name for name in (*sorted(PROTECTED), *spelled)}
         for name in keep:
             exact.pop(_folded(name.lower().encode("latin-1")), None)
         self._exact = exact
-        self._seen: dict[bytes, str | None] = {}
-        self._keys: dict[str, str | None] = {}
+        self.of_environ = EnvironNames(exact)
 
-    def of(self, name: bytes) -> str | None:
-        """The identity header that a request calls `name`, or None. Raises Malformed("identity-look-alike") for one that only looks like it."""
-        try:
-            return self._seen[name]
-        except KeyError:
-            lower = name.lower()
-            found = self._exact.get(_folded(lower))
-            if found is not None and lower != found.encode("latin-1"):
-                raise _look_alike(name.decode("latin-1"), found) from None
-            _remember(self._seen, name, found)
-            return found
+    def __missing__(self, header: bytes) -> str | None:
+        lower = header.lower()
+        found = self._exact.get(_folded(lower))
+        if found is not None and lower != found.encode("latin-1"):
+            raise _look_alike(header.decode("latin-1"), found)
+        # The names come from strangers: what is remembered about them is bounded.
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        if len(header) <= _LONGEST:
+            self[header] = found
+        return found
 
-    def of_environ(self, key: str) -> str | None:
-        """The same for a key of a WSGI environ, where `-` and `_` are one."""
-        try:
-            return self._keys[key]
-        except KeyError:
-            found = None
-            if key.startswith("HTTP_"):
-                found = self._exact.get(_folded(key[5:].lower().encode("latin-1", "replace")))
-                if found is not None and key != "HTTP_" + found.upper().replace("-", "_"):
-                    raise _look_alike(key, found) from None
-            _remember(self._keys, key, found)
-            return found
+
+class EnvironNames(dict[str, str | None]):
+    """The names of `Names` by their keys in a WSGI environ."""
+
+    def __init__(self, exact: dict[bytes, str]) -> None:
+        super().__init__()
+        self._exact = exact
+
+    def __missing__(self, key: str) -> str | None:
+        found = self._exact.get(_folded(key[5:].lower().encode("latin-1", "replace"))) if key.startswith("HTTP_") else None
+        if found is not None and key != environ_key(found):
+            raise _look_alike(key, found)
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        if len(key) <= _LONGEST:
+            self[key] = found
+        return found
+
+
+def environ_key(name: str) -> str:
+    """How a WSGI environ calls the header `name` (RFC 3875 4.1.18)."""
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def sort_out(headers: Iterable[tuple[bytes, bytes]], names: Names) -> dict[str, str]:
     """The identity headers of a request by name. Raises Malformed for one that stands there twice, is too long or only looks like one."""
     found: dict[str, str] = {}
     for header, value in headers:
-        name = names.of(header)
+        name = names[header]
         if name is not None:
             if name in found:
                 raise Malformed("identity-doubled", f"the header {name} stands in the request twice; it may stand there once", header=name)
-            found[name] = checked(name, value.decode("latin-1"))
+            if len(value) > MAX_VALUE:
+                raise too_long(name, len(value))
+            found[name] = value.decode("latin-1")
     return found
 
 
 def sort_out_environ(environ: Iterable[tuple[str, object]], names: Names) -> dict[str, str]:
     """The same for a WSGI environ. There doubled headers arrive joined with a comma, which the readers of the values refuse."""
     found: dict[str, str] = {}
+    keys = names.of_environ
     for key, value in environ:
-        name = names.of_environ(key)
+        name = keys[key]
         if name is not None:
-            found[name] = checked(name, str(value))
+            found[name] = text = str(value)
+            if len(text) > MAX_VALUE:
+                raise too_long(name, len(text))
     return found
 
 
-def checked(name: str, value: str) -> str:
-    """`value` itself, if it is not longer than anything honest."""
-    if len(value) > MAX_VALUE:
-        raise Malformed("identity-malformed", f"the header {name} has {len(value)} characters, which is more than the {MAX_VALUE} that are read", header=name)
-    return value
+def too_long(name: str, size: int) -> Malformed:
+    """The refusal of a value that is longer than anything honest."""
+    return Malformed("identity-malformed", f"the header {name} has {size} characters, which is more than the {MAX_VALUE} that are read", header=name)
 
 
 def _folded(name: bytes) -> bytes:
@@ -112,11 +128,3 @@ def _folded(name: bytes) -> bytes:
 def _look_alike(name: str, meant: str) -> Malformed:
     sentence = f"the header {name[:60]!r} looks like {meant} and is not; only the exact name may be sent"
     return Malformed("identity-look-alike", sentence, header=name[:60], meant=meant)
-
-
-def _remember(memory: dict[bytes, str | None] | dict[str, str | None], name: bytes | str, found: str | None) -> None:
-    # The names come from strangers: what is remembered about them is bounded.
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
-    if len(name) <= 128:
-        memory[name] = found  # type: ignore[index]  # both dictionaries are keyed by what they are asked for

@@ -59,7 +59,7 @@ def certificate_header(certificate: str, verify: str = "", *, good: str = "SUCCE
     cert, ok = certificate.lower(), verify.lower()
 
     def read(said: Said) -> Claim | None:
-        value = said.get(cert, "")
+        value = _given(said, cert)
         if not value or (ok and said.get(ok) != good):
             return None
         return Claim(cert, certificate=one(cert, value))
@@ -73,7 +73,7 @@ def gatekey_headers(*certificates: str) -> Source:
     def read(said: Said) -> Claim | None:
         if said.get(h.VERIFY) != "SUCCESS":
             return None
-        sent = [name for name in certificates if said.get(name)]
+        sent = [name for name in certificates if _given(said, name)]
         if len(sent) > 1:
             raise Malformed("identity-contradiction", f"the request has both {sent[0]} and {sent[1]}; one certificate is enough", header=sent[0])
         header = sent[0] if sent else ""
@@ -95,7 +95,7 @@ def gatekey_headers(*certificates: str) -> Source:
 
 def rfc9440(said: Said) -> Claim | None:
     """Client-Cert and Client-Cert-Chain of RFC 9440. The chain is only checked for its form."""
-    value = said.get(h.CLIENT_CERT, "")
+    value = _given(said, h.CLIENT_CERT)
     chain = said.get(h.CLIENT_CERT_CHAIN, "")
     if chain:
         if not value:
@@ -156,10 +156,6 @@ def apache(said: Said) -> Claim | None:
     return claim if claim.certificate or claim.login or claim.serial else None
 
 
-def _nothing(_: Said) -> Claim | None:
-    return None
-
-
 APACHE_NAMES = ("ssl_client_verify", "ssl_client_cert", "ssl_client_m_serial", "ssl_client_i_dn", "ssl_client_s_dn_cn")
 
 #: By the word in `source=`. gatekey, nginx, haproxy and caddy: the configurations that `gatekey webserver` writes; nginx cannot write RFC 9440, the others can.
@@ -174,7 +170,7 @@ SOURCES: dict[str, Source] = {
     "envoy": Source((h.XFCC,), envoy),
     "rfc9440": Source((h.CLIENT_CERT, h.CLIENT_CERT_CHAIN), rfc9440),
     "ingress-nginx": certificate_header("ssl-client-cert", "ssl-client-verify"),
-    "tls": Source((), _nothing, inside="tls"),
+    "tls": Source((), lambda _: None, inside="tls"),
 }
 
 
@@ -185,6 +181,12 @@ def source_called(name: str) -> Source:
     except KeyError:
         words = ", ".join(SOURCES)
         raise Misconfigured("identity-source", f"there is no source {name!r}; it is one of {words}, or a certificate_header(...)") from None
+
+
+def _given(said: Said, name: str) -> str:
+    """A certificate's header, or "" for the ways in which servers say that there is none: HAProxy two colons, Caddy the placeholder itself."""
+    value = said.get(name, "")
+    return "" if value in ("::", "(null)") or value.lstrip(":").startswith("{http.request.tls.client.") else value
 
 
 def _traefik_info(value: str) -> dict[str, str]:
@@ -283,11 +285,11 @@ def _login(name: str, value: str) -> str:
 
 
 def _text(name: str, value: str) -> str:
-    """Percent-encoded UTF-8 in printable ASCII; what comes out must be printable too."""
+    """Percent-encoded UTF-8 in printable ASCII; what comes out must be printable too. A bare comma means that a WSGI server joined two headers."""
     if not value:
         return ""
-    if len(value) > MAX_TEXT or not value.isascii() or not value.isprintable():
-        raise _malformed(name, f"is longer than {MAX_TEXT} characters or has some that are not printable ASCII")
+    if len(value) > MAX_TEXT or not value.isascii() or not value.isprintable() or "," in value:
+        raise _malformed(name, f"is longer than {MAX_TEXT} characters, has some that are not printable ASCII, or a comma")
     text = percent_decoded(name, value) if "%" in value else value
     if not text.isprintable():
         raise _malformed(name, "has characters that do not print")

@@ -10,7 +10,7 @@ from ..errors import GatekeyError, Misconfigured
 from .asgi import CLIENT, refusal
 from .client import NOBODY, Client
 from .doorman import Doorman
-from .headers import checked, sort_out_environ
+from .headers import MAX_VALUE, environ_key, sort_out_environ, too_long
 from .sources import Claim
 from .trust import Peer
 
@@ -60,9 +60,8 @@ def identify(doorman: Doorman, environ: Environ) -> Client:
     if said and peer.host and not peer.proven:
         forwarded = f"{environ.get('HTTP_X_FORWARDED_FOR', '')},{environ.get('HTTP_FORWARDED', '')}"
     client = doorman.identify(said, peer, inside=inside, forwarded=forwarded)
-    for name in said:
-        if not doorman.kept(name, client):
-            del environ["HTTP_" + name.upper().replace("-", "_")]
+    for name in doorman.removed(said, client):
+        del environ[environ_key(name)]
     return client
 
 
@@ -84,7 +83,11 @@ def _peer(environ: Environ) -> Peer:
 def _inside(doorman: Doorman, environ: Environ) -> Claim | None:
     """What the app server knows itself: mod_wsgi's SSL_CLIENT_* (no request header can have such a key), or the TLS socket of gunicorn."""
     if doorman.source.inside == "environ":
-        return doorman.source.read({name: checked(name, str(environ[name.upper()])) for name in doorman.source.names if name.upper() in environ})
+        said = {name: str(environ[name.upper()]) for name in doorman.source.names if name.upper() in environ}
+        for name, value in said.items():
+            if len(value) > MAX_VALUE:
+                raise too_long(name, len(value))
+        return doorman.source.read(said)
     connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     certificate = connection.getpeercert(True) if connection is not None and hasattr(connection, "getpeercert") else None
     return Claim("of the TLS connection", certificate=certificate) if certificate else None
