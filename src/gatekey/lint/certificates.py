@@ -527,9 +527,6 @@ def _subtree_problems(side: GeneralNames) -> Iterator[str]:
         problem = email_problem(email) if "@" in email else host_problem(email.removeprefix("."), wildcard=False)
         if problem:
             yield f"the e-mail subtree {email!r} is neither a mailbox nor a host: {problem}"
-    for block in side.ips:
-        if not block.rpartition("/")[2].isdigit():
-            yield f"the address block {block!r} has a mask with holes"
 
 
 # Pointers

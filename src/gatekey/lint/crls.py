@@ -152,11 +152,11 @@ def next_update_is_in_the_issuers_life(view: View) -> Iterator[str]:
 
 
 def number_is_there(view: View) -> Iterator[str]:
-    """There is a CRL number from 1 up, of 20 octets at most."""
+    """There is a CRL number, from 1 up."""
     number = view.crl.number
     if number is None:
         yield "there is no CRL number"
-    elif number < 1 or number.bit_length() > 159:
+    elif number < 1:
         yield f"the CRL number is {number}"
 
 
