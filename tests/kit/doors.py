@@ -64,6 +64,7 @@ class Door:
         self.bundle.mkdir(parents=True)
         self.site_leaf = self.servers_pki.server(HOST)
         self.files = self.site_leaf.write(folder, HOST)
+        self.files.chain.with_name(self.files.chain.name + ".key").symlink_to(self.files.key)  # where HAProxy looks
         self.port, self.port6, self.plain = servers.free_ports(3)
         self.options = options
         self.server: Any = None
@@ -152,7 +153,7 @@ def door(kind: str, folder: Path, **options: Any) -> Iterator[Door]:
 def text_for_kit(d: Door, written: Configuration) -> str:
     """The configuration as one file, with what the kit leaves to it."""
     if d.kind == "apache":
-        return "".join(f"Listen {entry}\n" for entry in (*d.site().listen, *d.site().plain)) + written.whole
+        return written.whole
     return written.whole
 
 
