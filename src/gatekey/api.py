@@ -15,13 +15,13 @@ from .authority import lookup, people, requests
 from .authority import revoke as revocation
 from .authority.authority import Authority as Core
 from .authority.issue import issue
+from .authority.reconcile import reconcile
 from .errors import Malformed, Refused
 from .keys import material
 from .lifecycle import Released
 from .model.holder import Holder
-from .model.record import CertificateRecord
+from .model.record import CertificateRecord, Taken
 from .ports import Clock, Entropy
-from .store.ledger import Taken
 from .x509 import pem, pkcs12
 from .x509.csr import Csr, proof_holds, read_csr
 from .x509.sniff import sniff
@@ -91,7 +91,7 @@ class Authority:
     def open(cls, home: str | Path, *, passphrase: str | None = None, clock: Clock | None = None, entropy: Entropy | None = None) -> Authority:
         """Opens the authority in `home`. The passphrase is needed only to issue and revoke. Raises Misconfigured."""
         core = app.open_authority(Path(home), passphrase=_secret(passphrase), clock=clock, entropy=entropy)
-        revocation.reconcile(core)
+        reconcile(core)
         return cls(core)
 
     def __enter__(self) -> Self:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +129,20 @@ def passphrase_file(explicit: Path | None, config_file: Path | None) -> Path | N
     return credential if credential.is_file() else config_file
 
 
+def change_passphrase(authority: Authority, new: bytes) -> list[str]:
+    """Encrypts all keys here with another passphrase and answers with their names: all of them or none. Raises Misconfigured when the old one is wrong."""
+    from .authority import ceremony
+
+    keyring, config = authority.keyring, authority.config
+    if not isinstance(keyring, FileKeyring):
+        raise Misconfigured("no-passphrase", "these keys have no passphrase of ours", hint="change it where the keys live")
+    if config.unencrypted_keys:  # before the keys: a plain key still opens under a configuration that speaks of a passphrase, not the other way round
+        files.replace(config.home / "gatekey.toml", configuration.write(config._replace(unencrypted_keys=False)), files.PRIVATE)
+    changed = keyring.change_passphrase(new)
+    ceremony.note(authority, "passphrase.change", "keys")
+    return changed
+
+
 def create_authority(
     home: Path, founding: Founding, *, passphrase: Passphrase | None = None, clock: Clock | None = None, entropy: Entropy | None = None, who: str = ""
 ) -> Authority:
@@ -137,6 +150,8 @@ def create_authority(
 
     Raises Conflict when something lives there already, Misconfigured when the place cannot be written, Refused when policy says no.
     """
+    import shutil
+
     from .authority import ceremony
 
     _refuse_taken(home)
@@ -150,6 +165,7 @@ def create_authority(
         schema.create(db)
         authority = _compose(config, passphrase, clock, entropy, who, db)
         FileKeyring(staging, None, entropy).make("audit", "ed25519")
+        (staging / ".lock").unlink(missing_ok=True)
         constraints = constraints_for(founding.domains, founding.ips)
         made = ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints)
         if founding.unencrypted_keys:
@@ -200,7 +216,7 @@ def _settle(staging: Path, home: Path) -> None:
         if staging.parent == home:
             for name in ("keys", "authorities", "profiles", "audit.key", "ledger.db", "gatekey.toml"):
                 os.rename(staging / name, home / name)
-            shutil.rmtree(staging, ignore_errors=True)
+            os.rmdir(staging)
             os.chmod(home, 0o700)
         else:
             os.rename(staging, home)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from .errors import Misconfigured
 
@@ -43,6 +42,8 @@ def default_home() -> Path:
 
 def url_problem(url: str) -> str | None:
     """Why this cannot be the authority's address, or None. CRLs and OCSP are fetched over plain HTTP (RFC 5280 4.2.1.13; HTTPS would need itself first)."""
+    from urllib.parse import urlsplit  # 3 ms, and few configurations have a URL
+
     try:
         parts = urlsplit(url)
         port = parts.port

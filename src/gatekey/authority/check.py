@@ -11,7 +11,8 @@ from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, assemble, read_certificate
 from ..x509.crl import read_crl
 from ..x509.spki import read_spki
-from . import crl, revoke
+from . import crl
+from .reconcile import reconcile
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -37,7 +38,7 @@ def findings(authority: Authority, progress: Callable[[int], None] = lambda _: N
 
 def repair(authority: Authority) -> list[str]:
     """Mends what can be mended without losing anything: closes interrupted drafts, signs missing or incomplete CRLs. Says what it did."""
-    done = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in revoke.reconcile(authority)]
+    done = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in reconcile(authority)]
     for record in authority.records():
         held = crl.newest(authority, record.name)
         stale = held is None or held.revocation < authority.reads.revocation_number(record.name) or held.next_update <= authority.now()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Conflict, Misconfigured, Reason, Refused, Unavailable
 from ..lifecycle import Draft
-from ..lint import lint_crl
+from ..lint.crls import lint_crl
 from ..model.instants import DAY, HOUR
 from ..x509.crl import encode_tbs_crl
 from .issue import sign

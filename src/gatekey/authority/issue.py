@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Reason, Refused
 from ..lifecycle import Draft, Recorded, Released, Signed
-from ..lint import lint_certificate
+from ..lint.certificates import lint_certificate
 from ..model.holder import Holder
 from ..model.plan import NameConstraints, Plan, Urls
 from ..model.record import AuthorityRecord

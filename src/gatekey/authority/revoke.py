@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import NotFound, Refused
+from ..model.record import Taken
 from ..model.request import CertificateId
 from ..model.status import REVOKE_REASONS
-from ..store.ledger import HOLD, Taken
+from ..store.ledger import HOLD
 from ..x509.crl import encode_entry
 from . import bundle, crl
 
@@ -50,11 +51,6 @@ def leave(authority: Authority, login: str) -> list[Taken]:
     taken = authority.ledger.leave(holder.login, at=authority.now(), actor=authority.actor, entry=encode_entry)
     follow(authority, {one.id.issuer for one in taken})
     return taken
-
-
-def reconcile(authority: Authority) -> list[CertificateId]:
-    """Closes what earlier runs left half done: drafts whose lease is over are abandoned. Harmless beside live issuances, and cheap when there is nothing."""
-    return authority.ledger.abandon(now=authority.now(), entry=encode_entry, actor=authority.actor)
 
 
 def follow(authority: Authority, issuers: set[str]) -> None:

@@ -65,26 +65,18 @@ def passphrase() -> None:
 @pass_session
 def change(session: Session, new_passphrase_file: Path | None) -> None:
     """Encrypt all keys with another passphrase: all of them or none, also when it is interrupted."""
-    from .. import app, config, files
-    from ..authority import ceremony
-    from ..keys.files import FileKeyring
+    from .. import app
 
     authority = session.authority()
-    keyring = authority.keyring
-    assert isinstance(keyring, FileKeyring)  # noqa: S101  the only keyring that has a passphrase of ours
-    for label in keyring.labels():
-        keyring.open(label)  # the old passphrase first: nothing is asked about the new one before it is known to be right
-        break
+    for label in authority.keyring.labels()[:1]:
+        authority.keyring.open(label)  # the old passphrase first: nothing is asked about the new one before it is known to be right
     if new_passphrase_file:
         new = app.passphrase_from(new_passphrase_file)
     elif sys.stdin.isatty():
         new = ask_new_passphrase()
     else:
         raise Misconfigured("no-passphrase", "nothing gives the new passphrase", hint="--new-passphrase-file FILE, or run it on a terminal")
-    if authority.config.unencrypted_keys:  # before the keys: a plain key still opens under a configuration that speaks of a passphrase, not the other way round
-        files.replace(authority.config.home / "gatekey.toml", config.write(authority.config._replace(unencrypted_keys=False)), files.PRIVATE)
-    changed = keyring.change_passphrase(new)
-    ceremony.note(authority, "passphrase.change", "keys")
+    changed = app.change_passphrase(authority, new)
     if session.json:
         say.as_json({"changed": changed})
     else:

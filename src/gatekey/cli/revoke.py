@@ -12,14 +12,13 @@ from ..authority.lookup import one
 from ..authority.people import get
 from ..errors import Refused
 from ..model.instants import day
-from ..model.record import CertificateRecord
+from ..model.record import CertificateRecord, Taken
 from ..model.status import REVOKE_REASONS
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
-    from ..store.ledger import Taken
 
 _LIVE = ("valid", "held", "not-yet-valid")
 

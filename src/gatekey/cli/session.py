@@ -46,9 +46,9 @@ class Session:
         found = app.passphrase_file(self.passphrase_file, said.passphrase_file)
         authority = app.open_authority(place, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
         if writing:
-            from ..authority import revoke
+            from ..authority.reconcile import reconcile
 
-            for abandoned in revoke.reconcile(authority):
+            for abandoned in reconcile(authority):
                 self.words(f"an issuance that was interrupted was closed: {abandoned.serial} of {abandoned.issuer} was never signed")
         return authority
 

@@ -9,6 +9,7 @@ from ..errors import Malformed, Refused
 from ..x509 import pkcs8
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 #: Public exponent of every RSA key made here (RFC 8017; FIPS 186-5 A.1.1).
@@ -119,7 +120,7 @@ def _from_ec(key: ec.EllipticCurvePrivateKey, dotted: str) -> PrivateKey:
     numbers = key.private_numbers()
     public = numbers.public_numbers
     xy = public.x.to_bytes(size, "big") + public.y.to_bytes(size, "big")
-    algorithm = ec.ECDSA(hashes.SHA256() if key_type == "p256" else hashes.SHA384() if key_type == "p384" else hashes.SHA512())
+    algorithm = _ecdsa(hashes.SHA256() if key_type == "p256" else hashes.SHA384() if key_type == "p384" else hashes.SHA512())
     # Written out here: `serialization` costs every short command 15 ms of imports.
     return PrivateKey(
         key_type,
@@ -127,6 +128,19 @@ def _from_ec(key: ec.EllipticCurvePrivateKey, dotted: str) -> PrivateKey:
         lambda data: key.sign(data, algorithm),
         lambda: pkcs8.encode_ec(dotted, numbers.private_value, size, b"\x04" + xy),
     )
+
+
+def _ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
+    """ECDSA with this hash. The library's own constructor loads its whole OpenSSL backend to ask about deterministic signatures, which costs every short
+    command 8 ms; this one does not ask."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    class Ecdsa(ec.ECDSA):
+        def __init__(self) -> None:
+            self._algorithm = digest
+            self._deterministic_signing = False
+
+    return Ecdsa()
 
 
 def _load_ec(info: pkcs8.PrivateKeyInfo) -> PrivateKey:

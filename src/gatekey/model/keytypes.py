@@ -22,4 +22,6 @@ def allows(entry: str, label: str) -> bool:
 
 def display(label: str) -> str:
     """`p256` as people write it."""
-    return {"p256": "EC P-256", "p384": "EC P-384", "p521": "EC P-521", "ed25519": "Ed25519", "ed448": "Ed448"}.get(label) or label.upper().replace("RSA-", "RSA ")
+    return {"p256": "EC P-256", "p384": "EC P-384", "p521": "EC P-521", "ed25519": "Ed25519", "ed448": "Ed448"}.get(label) or label.upper().replace(
+        "RSA-", "RSA "
+    )

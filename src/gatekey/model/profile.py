@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -172,6 +171,8 @@ class _Table:
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """The one of `known` that `word` was probably meant to be, or ""."""
+    import difflib
+
     return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
 
 

@@ -73,3 +73,12 @@ class AuthorityRecord(NamedTuple):
     @property
     def is_root(self) -> bool:
         return self.parent == self.name
+
+
+class Taken(NamedTuple):
+    """A certificate that was just revoked or held."""
+
+    id: CertificateId
+    holder: str
+    device: str
+    common_name: str

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import Conflict, NotFound, Refused, Unavailable
 from ..lifecycle import Draft, Recorded, Released, Signed
 from ..model.holder import Holder
-from ..model.record import AuthorityRecord
+from ..model.record import AuthorityRecord, Taken
 from ..model.request import CertificateId
 from . import audit, people
 from .audit import Event
@@ -30,15 +30,6 @@ HOLD = "certificate-hold"
 
 # A certificate that can still open a door, now or after `unhold`.
 _ALIVE = "state <> 'abandoned' AND (revoked_at IS NULL OR revoked_reason = 'certificate-hold') AND not_after >= :now"
-
-
-class Taken(NamedTuple):
-    """A certificate that was just revoked or held."""
-
-    id: CertificateId
-    holder: str
-    device: str
-    common_name: str
 
 
 class Ledger:
@@ -294,7 +285,8 @@ class Ledger:
         released = self._released(signed)
         with self.db.transaction("release CRL") as tx:
             changed = tx.run(
-                "UPDATE crl SET state = 'released', signature = :signature WHERE issuer = :issuer AND number = :number AND state = 'recorded' AND owner = :owner",
+                "UPDATE crl SET state = 'released', signature = :signature"
+                " WHERE issuer = :issuer AND number = :number AND state = 'recorded' AND owner = :owner",
                 signature=signed.signature,
                 issuer=released.issuer,
                 number=int(released.number),
