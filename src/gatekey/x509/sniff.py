@@ -126,7 +126,7 @@ def _first_element(der: bytes) -> bytes:
 
 def _bare_base64(data: bytes) -> bytes | None:
     text = b"".join(data.split())
-    if len(text) < 32 or len(text) % 4 or not re.fullmatch(rb"[A-Za-z0-9+/]+={0,2}", text):
+    if len(text) % 4 or not re.fullmatch(rb"[A-Za-z0-9+/]+={0,2}", text):
         return None
     return binascii.a2b_base64(text)
 
