@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed, Misconfigured
 from gatekey.identity import headers as h
-from gatekey.identity.sources import APACHE_NAMES, SOURCES, Claim, certificate_header, source_called
+from gatekey.identity.sources import MOD_SSL_NAMES, SOURCES, Claim, certificate_header, source_called
 from gatekey.model.headers import encode
 from kit.house import ISSUER, House, escaped_pem, nginx_says
 
@@ -156,11 +156,11 @@ def test_apache_under_its_own_names(house: House) -> None:
         "SSL_CLIENT_I_DN": ISSUER,
         "SSL_CLIENT_S_DN_CN": "ann",
     }
-    assert read("apache", said) == Claim("ssl_client_cert", house.ann.der, "", house.ann.serial, ISSUER, "ann")
-    assert read("apache", {**said, "SSL_CLIENT_CERT": "(null)"}) == Claim("ssl_client_cert", b"", "", house.ann.serial, ISSUER, "ann")
-    assert read("apache", {**dict.fromkeys(said, "(null)"), "SSL_CLIENT_VERIFY": "NONE"}) is None
-    assert read("apache", dict.fromkeys(said, "(null)")) is None
-    assert read("apache", {"SSL_CLIENT_VERIFY": "SUCCESS"}) is None
+    assert read("mod_ssl", said) == Claim("ssl_client_cert", house.ann.der, "", house.ann.serial, ISSUER, "ann")
+    assert read("mod_ssl", {**said, "SSL_CLIENT_CERT": "(null)"}) == Claim("ssl_client_cert", b"", "", house.ann.serial, ISSUER, "ann")
+    assert read("mod_ssl", {**dict.fromkeys(said, "(null)"), "SSL_CLIENT_VERIFY": "NONE"}) is None
+    assert read("mod_ssl", dict.fromkeys(said, "(null)")) is None
+    assert read("mod_ssl", {"SSL_CLIENT_VERIFY": "SUCCESS"}) is None
 
 
 # Traefik
@@ -259,7 +259,7 @@ def test_a_certificate_header_of_ones_own(house: House) -> None:
 
 
 def test_the_names_of_sources_are_listed_when_one_is_wrong() -> None:
-    with pytest.raises(Misconfigured, match="gatekey, nginx, haproxy"):
+    with pytest.raises(Misconfigured, match="gatekey, nginx, apache, haproxy"):
         source_called("ngnix")
 
 
@@ -277,7 +277,7 @@ def test_no_header_crashes_a_reader(name: str, data: st.DataObject) -> None:
     source = SOURCES[name]
     said = data.draw(st.dictionaries(st.sampled_from(source.names or (h.USER,)), NASTY))
     if data.draw(st.booleans()):
-        said |= {one: "SUCCESS" for one in (h.VERIFY, APACHE_NAMES[0], "ssl-client-verify") if one in source.names}
+        said |= {one: "SUCCESS" for one in (h.VERIFY, MOD_SSL_NAMES[0], "ssl-client-verify") if one in source.names}
     try:
         claim = source.read(said)
     except GatekeyError as problem:

@@ -41,7 +41,7 @@ class IdentityMiddleware:
         self.app = app
         self.doorman = doorman or Doorman(**options)
         if self.doorman.source.inside == "environ":
-            raise Misconfigured("identity-source", "mod_wsgi speaks WSGI; an ASGI app cannot have it in front", hint='use source="apache" with trust')
+            raise Misconfigured("identity-source", "mod_wsgi speaks WSGI; an ASGI app cannot have it in front", hint='use source="mod_ssl" with trust')
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):

@@ -1,4 +1,4 @@
-"""Django, under WSGI and ASGI: `request.client`, and sign-in to Django's own users.
+"""Django, under WSGI and ASGI: `request.client`. Sign-in to Django's own users is in `django_auth`, for projects that have them.
 
     MIDDLEWARE = ["gatekey.identity.django.IdentityMiddleware", ...]      # first
     GATEKEY = {"trust": "unix", "bundle": "/etc/gatekey"}                 # the options of Doorman
@@ -12,7 +12,6 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
-from django.contrib.auth.middleware import RemoteUserMiddleware
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
@@ -60,32 +59,6 @@ class IdentityMiddleware:
             status, headers, body = asgi.refusal(problem)
             return HttpResponse(body, status=status, headers=dict(headers))
         return None
-
-
-class SignInMiddleware(RemoteUserMiddleware):  # type: ignore[misc]  # Django has no types
-    """Signs the client in as the Django user of the same name; stands after AuthenticationMiddleware.
-
-    Needs "django.contrib.auth.backends.RemoteUserBackend" in AUTHENTICATION_BACKENDS, which makes users that are not there yet (its `create_unknown_user`).
-    Reads `request.client` and never a header: Django's own middleware reads a header under ASGI, and a header can be sent by anybody.
-    """
-
-    header = "GATEKEY_LOGIN"
-
-    def process_request(self, request: HttpRequest) -> None:
-        self._tell(request)
-        super().process_request(request)
-
-    async def aprocess_request(self, request: HttpRequest) -> None:
-        self._tell(request)
-        await super().aprocess_request(request)
-
-    def _tell(self, request: HttpRequest) -> None:
-        client = client_of(request)
-        # With and without HTTP_: Django asks for the one under WSGI and for the other under ASGI. Whatever a client sent there is overwritten.
-        for key in (self.header, f"HTTP_{self.header}"):
-            request.META.pop(key, None)
-            if client.verified:
-                request.META[key] = client.login
 
 
 def client_of(request: HttpRequest) -> Client:

@@ -41,7 +41,7 @@ class Names(dict[bytes, str | None]):
 
     `names[header]` is the identity header that a request calls by this name (ASGI: bytes), or None; `names.of_environ[key]` the same for a WSGI
     environ, where `-` and `_` are one. Both raise Malformed("identity-look-alike") for a name that only looks like one. What was found out about a name is
-    remembered. `spelled` are the names as the chosen source spells them (Apache's have underscores); `keep` are names that the app wants left alone.
+    remembered. `spelled` are the names as the chosen source spells them (mod_ssl's have underscores); `keep` are names that the app wants left alone.
     """
 
     def __init__(self, spelled: Iterable[str] = (), keep: Iterable[str] = ()) -> None:

@@ -7,7 +7,7 @@
     )
 
     @get("/books", guards=[require("accounting")])
-    async def books(client: Client) -> str: ...
+    async def books(client: NamedDependency[Client]) -> str: ...
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def envoy(said: Said) -> Claim | None:
     return Claim(h.XFCC, fingerprint=fingerprint)
 
 
-def apache(said: Said) -> Claim | None:
+def mod_ssl(said: Said) -> Claim | None:
     """SSL_CLIENT_* as Apache's mod_ssl names them: in mod_wsgi's environ, or as request headers set from them. `(null)` is mod_headers' word for nothing."""
     values = {name: value for name, value in said.items() if value != "(null)"}
     if values.get("ssl_client_verify") != "SUCCESS":
@@ -156,16 +156,18 @@ def apache(said: Said) -> Claim | None:
     return claim if claim.certificate or claim.login or claim.serial else None
 
 
-APACHE_NAMES = ("ssl_client_verify", "ssl_client_cert", "ssl_client_m_serial", "ssl_client_i_dn", "ssl_client_s_dn_cn")
+MOD_SSL_NAMES = ("ssl_client_verify", "ssl_client_cert", "ssl_client_m_serial", "ssl_client_i_dn", "ssl_client_s_dn_cn")
 
-#: By the word in `source=`. gatekey, nginx, haproxy and caddy: the configurations that `gatekey webserver` writes; nginx cannot write RFC 9440, the others can.
+#: By the word in `source=`. The first five are the configurations that `gatekey webserver` writes; nginx and Apache write the certificate as PEM, the others
+#: as RFC 9440 has it.
 SOURCES: dict[str, Source] = {
     "gatekey": gatekey_headers(h.CERT, h.CLIENT_CERT),
     "nginx": gatekey_headers(h.CERT),
+    "apache": gatekey_headers(h.CERT),
     "haproxy": gatekey_headers(h.CLIENT_CERT),
     "caddy": gatekey_headers(h.CLIENT_CERT),
-    "apache": Source(APACHE_NAMES, apache),
-    "mod_wsgi": Source(APACHE_NAMES, apache, inside="environ"),
+    "mod_ssl": Source(MOD_SSL_NAMES, mod_ssl),
+    "mod_wsgi": Source(MOD_SSL_NAMES, mod_ssl, inside="environ"),
     "traefik": Source((h.TRAEFIK_CERT, h.TRAEFIK_INFO), traefik),
     "envoy": Source((h.XFCC,), envoy),
     "rfc9440": Source((h.CLIENT_CERT, h.CLIENT_CERT_CHAIN), rfc9440),
