@@ -430,7 +430,14 @@ def test_possession(asked: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"proof": "csr"}, {"proof": "made-here"}, {"proof": "certified-out-of-band"}, {"proof": "same-key", "renews": CertificateId("people", "1F" * 16)}]
+    "asked",
+    [
+        {"proof": "csr"},
+        {"proof": "made-here"},
+        {"proof": "own-key"},
+        {"proof": "certified-out-of-band"},
+        {"proof": "same-key", "renews": CertificateId("people", "1F" * 16)},
+    ],
 )
 def test_possession_shown(asked: dict[str, Any]) -> None:
     plan(client(**asked))

@@ -60,6 +60,8 @@ def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *,
         for note in plan.notes:
             say(note)
         drafts.append((draft(authority, request, plan), holder))  # 3
+    for issuer in {one.issuer for one, _ in drafts}:
+        authority.signer(issuer)  # a key that is away or a wrong passphrase is found out before anything is recorded
     recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=now, alone=alone)  # 4
     signed = [sign(authority, one) for one in recorded]  # 5
     return authority.ledger.release_many(signed, now=authority.now())  # 6

@@ -75,10 +75,9 @@ def run(args: list[str]) -> int:
 
     session = Session()
     try:
-        gatekey.main(args, prog_name="gatekey", standalone_mode=False, obj=session)
+        code = gatekey.main(args, prog_name="gatekey", standalone_mode=False, obj=session)
         sys.stdout.flush()
-    except click.exceptions.Exit as done:
-        return int(done.exit_code)
+        return code if isinstance(code, int) else 0  # click gives back what a verb ended with
     except click.UsageError as wrong:
         say.words(f"gatekey: {wrong.format_message()}")
         if wrong.ctx is not None:
@@ -106,7 +105,6 @@ def run(args: list[str]) -> int:
         say.words(f"gatekey: this is a fault in Gatekey itself: {type(fault).__name__}: {fault}")
         say.words("  please report it with the output of the same command under GATEKEY_DEBUG=1")
         return 1
-    return 0
 
 
 def main() -> None:

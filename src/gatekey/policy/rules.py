@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROOFS: dict[str, tuple[str, ...]] = {
     "csr": (),
     "made-here": (),
+    "own-key": (),
     "same-key": (),
     "certified-out-of-band": ("cli", "console", "ceremony", "internal"),
 }
