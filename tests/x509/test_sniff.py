@@ -226,7 +226,7 @@ VECTORS = Path(cryptography_vectors.__path__[0])
 
 
 def test_certificates_of_the_whole_world_are_known() -> None:
-    """All of cryptography's and NIST's certificates, CRLs and requests that are DER at all, with one exception."""
+    """All of cryptography's and NIST's certificates, CRLs and requests, by their structure alone."""
     loads: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], Any]]] = {
         sniff.CERTIFICATE: (x509.load_pem_x509_certificate, x509.load_der_x509_certificate),
         sniff.CRL: (x509.load_pem_x509_crl, x509.load_der_x509_crl),

@@ -315,18 +315,26 @@ class Reader:
 
 def dotted(body: bytes, at: int = 0) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content."""
-    if not body or body[-1] & 0x80 or len(body) > 64:
-        raise _bad("an empty, cut or oversized OBJECT IDENTIFIER", at)
+    if not body or len(body) > 64 or not (text := _dotted(body)):
+        raise _bad("an empty, cut, oversized or not minimal OBJECT IDENTIFIER", at)
+    return text
+
+
+@functools.lru_cache(maxsize=1024)
+def _dotted(body: bytes) -> str:
+    """Empty when `body` is no minimal encoding (X.690 8.19)."""
     arcs: list[int] = []
     value, fresh = 0, True
     for byte in body:
         if fresh and byte == 0x80:
-            raise _bad("an OBJECT IDENTIFIER that is not minimal", at)
+            return ""
         value = value << 7 | byte & 0x7F
         fresh = not byte & 0x80
         if fresh:
             arcs.append(value)
             value = 0
+    if not fresh:
+        return ""
     first = min(arcs[0] // 40, 2)
     return ".".join(str(arc) for arc in (first, arcs[0] - 40 * first, *arcs[1:]))
 
