@@ -75,7 +75,7 @@ _HEADERS = {
 }
 _END_OLD = {
     "nginx": "worker_shutdown_timeout 10s;",
-    "apache": "GracefulShutdownTimeout 10, and ProxyWebsocketIdleTimeout; or restart instead of graceful",
+    "apache": "systemctl restart apache2 after a revocation: a graceful restart leaves open WebSockets and downloads alone",
     "haproxy": "global: hard-stop-after 10s",
     "caddy": "grace_period 10s",
     "traefik": "transport.lifeCycle.graceTimeOut: 10s",
@@ -166,6 +166,7 @@ CHECKS: tuple[Check, ...] = (
             "apache": "httpd 2.4.64 or later",
             "any": "switch session resumption off on every site of the server",
         },
+        after=(1,),
     ),
     Check(
         10,
@@ -174,6 +175,7 @@ CHECKS: tuple[Check, ...] = (
         must="421 or another refusal",
         looks="the other site's handshake asks for no certificate, and then this site answers",
         fixes=_BY_NAME,
+        after=(1,),
     ),
     Check(
         11,
@@ -182,6 +184,7 @@ CHECKS: tuple[Check, ...] = (
         must="the handshake is refused",
         looks="the default site's rules count instead of this one's",
         fixes=_BY_NAME,
+        after=(1,),
     ),
     Check(
         12,
@@ -190,6 +193,7 @@ CHECKS: tuple[Check, ...] = (
         must="the handshake is refused",
         looks="the default site's rules count instead of this one's",
         fixes=_BY_NAME,
+        after=(1, 11),
     ),
     Check(
         13,
@@ -198,6 +202,7 @@ CHECKS: tuple[Check, ...] = (
         must="refused",
         looks="the default site's rules count instead of this one's",
         fixes=_BY_NAME,
+        after=(1, 11),
     ),
     Check(
         14,
@@ -243,6 +248,7 @@ CHECKS: tuple[Check, ...] = (
             "haproxy": "bind :::443 v4v6 ssl ... with the same options",
             "any": "the same rules for the IPv6 address, or no AAAA record",
         },
+        after=(1, 3),
     ),
     Check(
         18,
@@ -251,6 +257,7 @@ CHECKS: tuple[Check, ...] = (
         must="the same, or closed",
         looks="another port has other rules",
         fixes={"any": "the same server block for every port, or close the port; HTTP/3 off"},
+        after=(1,),
     ),
     Check(
         19,
@@ -311,7 +318,7 @@ CHECKS: tuple[Check, ...] = (
             "haproxy": "http-request return status 403 file nocert.html",
             "any": "a static page with status 403",
         },
-        after=(1,),
+        after=(1, 3, 5),
     ),
     Check(
         25,
@@ -406,6 +413,7 @@ CHECKS: tuple[Check, ...] = (
             **_CRL,
             "any": "let gatekey agent watch the published folder and reload",
         },
+        after=(6,),
     ),
     Check(
         34,
@@ -414,6 +422,7 @@ CHECKS: tuple[Check, ...] = (
         must="refused or closed within 5 seconds",
         looks="who is connected stays in",
         fixes=_END_OLD,
+        after=(6, 33),
     ),
     Check(
         35,

@@ -86,4 +86,5 @@ def upgrade(door: Door) -> tuple[tuple[str, str], ...]:
 def websocket_refused(door: Door) -> Finding:
     """The first half of 21: without a certificate there is no WebSocket."""
     paths = dict.fromkeys((door.target.websocket, door.target.path))
-    return worst(door.must_refuse(door.try_(path=path, headers=upgrade(door))) for path in paths)
+    tries = [door.try_(path=path, headers=upgrade(door)) for path in paths]
+    return worst(door.must_refuse(what, answer) for what, answer in zip(tries, door.many(tries), strict=True))

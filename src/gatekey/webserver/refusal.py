@@ -26,6 +26,10 @@ _OWN_PAGES = (
     ("haproxy", re.compile(rb"\A<html><body><h1>[45]\d\d [A-Za-z' -]+</h1>\n")),
     ("traefik", re.compile(rb"\A(404 page not found|Misdirected Request|Forbidden)\n?\Z")),
 )
+#: Headers that say nothing about who made an answer.
+_ANY_SERVER = frozenset({
+    "date", "content-length", "content-type", "connection", "keep-alive", "transfer-encoding", "server", "via", "alt-svc", "strict-transport-security",
+})  # fmt: skip
 _SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 
 
@@ -66,7 +70,7 @@ def refusing(answer: Answer, good: Answer | None, usual: Answer | None = None) -
         return Ruling(PASS, f"{answer.face} from the web server itself")
     if status in DOOR_STATUSES and (usual is None or status != 403):
         return Ruling(PASS, f"refused with {answer.face}")
-    if good is not None and usual is None:
+    if good is not None and (usual is None or _without_the_app(answer, good)):
         return Ruling(PASS, f"refused with {answer.face}")
     return Ruling(UNSURE, f"{answer.face}, which is not the usual refusal: it may be the app's own")
 
@@ -141,10 +145,15 @@ def _words(body: bytes) -> tuple[bytes, ...]:
     return tuple(re.findall(rb"[A-Za-z\x80-\xff]{2,}", body[:16384])[:400])
 
 
+def _without_the_app(answer: Answer, good: Answer) -> bool:
+    """Whether an answer has none of the headers that the app adds to its own."""
+    theirs = set(_shape(good))
+    return bool(theirs) and not theirs & set(_shape(answer))
+
+
 def _shape(answer: Answer) -> tuple[str, ...]:
-    """The names of the headers that an app adds, where there is no body to compare."""
-    usual = {"date", "content-length", "connection", "keep-alive", "transfer-encoding", "server"}
-    return tuple(sorted({name for name, _ in answer.headers} - usual))
+    """The names of the headers that an app adds, and a web server does not."""
+    return tuple(sorted({name for name, _ in answer.headers} - _ANY_SERVER))
 
 
 def server_page(answer: Answer) -> bool:

@@ -38,9 +38,9 @@ class Outcome(NamedTuple):
     follows: int = 0
 
     def fix(self, server: str) -> str:
-        """The line for `server`, or all of them when it is not known ("")."""
+        """The line for `server`; when that is not known ("") or has none of its own, the one for any server, or all of them."""
         known = dict(self.fixes)
-        return known.get(server) or "; ".join(f"{name}: {line}" for name, line in self.fixes)
+        return known.get(server) or known.get("any") or "; ".join(f"{name}: {line}" for name, line in self.fixes)
 
 
 class Report(NamedTuple):

@@ -142,6 +142,8 @@ class Revocation:
         opened = []
         for version, what, line in sessions:
             answer = self._resume(what, line)
+            if self._still_in(answer) and not answer.resumed:
+                return Finding(UNSURE, "the revoked certificate itself still gets in, so its sessions show nothing", what.words, answer.face, "see check 33")
             if self._still_in(answer):
                 opened.append(Finding(OPEN, f"TLS {version}: a session from before the revocation still gets in: {answer.face}", what.words, answer.face))
             else:
