@@ -52,7 +52,7 @@ def actor() -> str:
 
 
 def open_authority(
-    home: Path,
+    home: Path | Config,
     *,
     passphrase: Passphrase | None = None,
     clock: Clock | None = None,
@@ -60,11 +60,11 @@ def open_authority(
     who: str = "",
     database: Database | None = None,
 ) -> Authority:
-    """The authority that lives in `home`. `passphrase` is asked only when a key is opened.
+    """The authority that lives in `home` (or whose configuration was read already). `passphrase` is asked only when a key is opened.
 
     Raises Misconfigured when there is none, when its configuration is wrong, or when a newer Gatekey has written its ledger.
     """
-    config = configuration.load(home)
+    config = home if isinstance(home, Config) else configuration.load(home)
     return _compose(config, passphrase, clock or SystemClock(), entropy or SystemEntropy(), who, database)
 
 

@@ -41,10 +41,9 @@ class Session:
         """Opens the authority; for a verb that writes, what earlier runs left half done is closed first."""
         from .. import app, config
 
-        place = self.place
-        said = config.load(place)
+        said = config.load(self.place)
         found = app.passphrase_file(self.passphrase_file, said.passphrase_file)
-        authority = app.open_authority(place, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
+        authority = app.open_authority(said, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
         if writing:
             from ..authority.reconcile import reconcile
 
@@ -117,6 +116,12 @@ class Family(click.Group):
         super().__init__(*args, **kwargs)
         self.lazy = lazy or {}
         self.params.extend(_global_options())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            say.words(ctx.get_help())
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self.lazy, *(name for name in super().list_commands(ctx) if name not in self.lazy)]
