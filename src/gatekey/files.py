@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,23 +51,47 @@ def read(path: Path, limit: int = MAX_INPUT) -> bytes:
     return data
 
 
-def absent(paths: Iterable[Path]) -> None:
-    """Refuses if any of these files exists. Asked before anything is recorded; `create` makes sure once more."""
+def absent(paths: Iterable[Path], *, force: bool = False) -> None:
+    """Refuses if any of these files exists, or cannot be made; with `force` only a folder. Asked before anything is recorded; `create` makes sure once more."""
     for path in paths:
-        if os.path.lexists(path):
-            raise explain(OSError(errno.EEXIST, os.strerror(errno.EEXIST)), path)
+        try:
+            found = os.lstat(path)
+            wrong = errno.EEXIST if not force else errno.EISDIR if stat.S_ISDIR(found.st_mode) else 0
+            if wrong:
+                raise OSError(wrong, os.strerror(wrong))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise explain(error, path) from error
 
 
 def writable_folder(path: Path) -> None:
-    """Makes the folder if it is missing and refuses one in which nothing can be made. Asked before anything is recorded."""
+    """Refuses a folder in which nothing can be made; a missing one must have a place to be made in. Changes nothing; asked before anything is recorded."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        missing = []
+        while not os.path.lexists(path):
+            missing.append(path.name)
+            path = path.parent
+        for name in missing:
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(path / name)  # a name that is too long is found out here
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if os.statvfs(path).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     except OSError as error:
         raise explain(error, path) from error
+
+
+def _make_folder(path: Path) -> None:
+    """A folder with those above it, as the umask says, durable."""
+    if not os.path.lexists(path):
+        _make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+        _sync_folder(path.parent)
 
 
 def create(path: Path, data: bytes, mode: int = PUBLIC) -> None:
@@ -126,7 +151,11 @@ def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
 
 
 def put(path: Path, data: bytes, mode: int = PUBLIC, *, force: bool = False) -> None:
-    """`replace` with force, `create` without."""
+    """`replace` with force, `create` without; makes the folder if it is missing."""
+    try:
+        _make_folder(path.parent)
+    except OSError as error:
+        raise explain(error, path.parent) from error
     (replace if force else create)(path, data, mode)
 
 

@@ -75,7 +75,7 @@ def server(
 ) -> Asked:
     """A web server's certificate. An address among `hosts` becomes an iPAddress; the first name is the common name and the holder."""
     names = server_names(hosts, ips)
-    first = next(iter(names.alternatives), "")
+    first = names.common_name or next(iter(names.alternatives), "")
     profile = authority.profile("server")
     request = Request(
         profile.name, names, spki, first, "", days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(profile)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import files
-from ..errors import Refused
+from ..errors import Conflict, Refused
 from ..model.names import file_stem
 from ..x509 import pem
 
@@ -36,7 +36,7 @@ class Files(NamedTuple):
 
 
 def places(out: Path, name: str) -> Files:
-    stem = file_stem(name)
+    stem = file_stem(name)[:200]  # a host may have 253 characters, a file 255 with its ending
     return Files(*(out / f"{stem}.{ending}" for ending in ("key", "crt", "chain.crt", "p12", "pem", "csr")))
 
 
@@ -55,11 +55,14 @@ def refuse_target(key_type: str, target: str) -> None:
 def prepare(out: Path, wanted: Sequence[Path], password_file: Path | None, *, force: bool) -> None:
     """Before anything is recorded: the folder can be written, and nothing would be overwritten."""
     files.writable_folder(out)
-    if not force:
-        files.absent(wanted)
+    files.absent(wanted, force=force)
     if password_file is not None:
         files.writable_folder(password_file.parent)
-        files.absent([password_file])
+        try:
+            files.absent([password_file])
+        except Conflict as there:
+            there.hint = "a password is never written over another; choose another --password-file"
+            raise
 
 
 def key_pem(key: PrivateKey) -> bytes:
@@ -100,7 +103,7 @@ def hand_over_password(session: Session, password: str, password_file: Path | No
     from . import say
 
     if password_file is not None:
-        files.create(password_file, password.encode() + b"\n", files.PRIVATE)
+        files.put(password_file, password.encode() + b"\n", files.PRIVATE)
         session.words(f"the password of {p12.name} is in {password_file}; send it another way than the file")
         return
     say.words(f"password of {p12.name}:  {password}")

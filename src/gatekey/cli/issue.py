@@ -208,7 +208,8 @@ def issue_server(
     from .inputs import csr as read_csr
 
     authority = session.authority(writing=True)
-    to = deliver.places(out, hosts[0])
+    names = requests.server_names(hosts, ips)
+    to = deliver.places(out, names.common_name or names.alternatives[0])
     request_file = read_csr(csr) if csr else None
     deliver.prepare(out, [to.crt, to.chain] if csr else [to.key, to.crt, to.chain], None, force=force)
     key = None if request_file else _key(key_type)

@@ -188,23 +188,18 @@ def _show_file(session: Session, path: Path, password_file: Path | None, *, as_p
             continue
         if number:
             say.result("")
-        say.pairs(accounts.account(kind, der, now=now, password=secret))
-        if kind == "certificate":
-            _ours(session, der)
+        say.pairs(accounts.account(kind, der, now=now, password=secret) + (_ours(session, der) if kind == "certificate" else []))
     if session.json:
         say.as_json(told[0] if len(told) == 1 else told)
 
 
-def _ours(session: Session, der: bytes) -> None:
-    """What the ledger knows of a certificate in a file, when there is a ledger."""
+def _ours(session: Session, der: bytes) -> list[tuple[str, str]]:
+    """What the ledger knows of a certificate in a file, when there is a ledger: a line or none."""
     from ..x509.certificate import read_certificate
 
     try:
         authority = session.authority()
     except GatekeyError:
-        return
+        return []
     found = authority.reads.by_fingerprint(read_certificate(der).fingerprint)
-    if found:
-        say.pairs(
-            [("in our ledger", f"{found[0].status(authority.now())}, holder {found[0].holder}{f', device {found[0].device}' if found[0].device else ''}")]
-        )
+    return [("in our ledger", f"{one.status(authority.now())}, holder {one.holder}{f', device {one.device}' if one.device else ''}") for one in found]

@@ -35,11 +35,14 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
     authority = session.authority(writing=True)
     names = [record.name for record in authority.side("people") if record.role != "root"]
     which = authority.record(name).name if name else names[-1]
+    if out:
+        files.writable_folder(out.parent)
+    elif not (session.json or as_pem) and sys.stdout.isatty():
+        raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
     made = crls.make(authority, which) if authority.has_key(which) else crls.current(authority, which)
     data = pem.encode("X509 CRL", made.der) if as_pem else made.der
     if out:
-        files.writable_folder(out.parent)
-        files.replace(out, data)
+        files.put(out, data, force=True)
     if session.json:
         say.as_json(
             {
@@ -54,8 +57,6 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
         return
     if out:
         say.result(str(out))
-    elif not as_pem and sys.stdout.isatty():
-        raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -102,18 +103,22 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
 
 
 def _timer(session: Session, out: Path | None) -> str:
-    where = f"--home {session.place.absolute()} bundle --out {(out or Path('/etc/gatekey')).absolute()}"
+    home, folder = session.place.absolute(), (out or Path("/etc/gatekey")).absolute()
+    command = " ".join(_unit_word(str(word)) for word in (Path(sys.argv[0]).absolute(), "--home", home, "bundle", "--out", folder))
+    # Read-only homes would shut the service out of a ledger or a folder that lies in one.
+    in_a_home = any(path.is_relative_to(place) for path in (home, folder) for place in ("/home", "/root", "/run/user"))
     return f"""# /etc/systemd/system/gatekey-bundle.service
 [Unit]
 Description=Gatekey: renew the bundle for the web server
 
 [Service]
 Type=oneshot
-ExecStart={Path(sys.argv[0]).absolute()} {where}
+ExecStart={command}
 ExecStartPost=/usr/bin/systemctl reload nginx
 LoadCredential=gatekey-passphrase:/etc/gatekey.passphrase
 NoNewPrivileges=yes
-ProtectHome=read-only
+ProtectSystem=yes
+ProtectHome={"no" if in_a_home else "read-only"}
 PrivateTmp=yes
 
 # /etc/systemd/system/gatekey-bundle.timer
@@ -129,6 +134,12 @@ Persistent=yes
 WantedBy=timers.target
 
 # then: systemctl daemon-reload && systemctl enable --now gatekey-bundle.timer"""
+
+
+def _unit_word(word: str) -> str:
+    """A word of a command line as systemd.service(5) reads it."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    return word if not any(c in word for c in " \t\"'\\;") else '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @click.command("trust", cls=Verb)

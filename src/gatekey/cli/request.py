@@ -9,7 +9,7 @@ import click
 from .. import files
 from ..errors import Reason, Refused
 from ..model.keytypes import DEFAULT, MADE_HERE
-from ..model.names import Names, common_name_problem, email_problem, host_problem
+from ..model.names import Names, email_problem, host_problem, login_problem
 from ..x509 import pem
 from . import deliver, say
 from .session import Session, Verb, out_option, pass_session
@@ -38,7 +38,7 @@ def request(session: Session, names: tuple[str, ...], server: bool, email: str, 
     from .inputs import private_key
 
     wanted = _names(names, server=server, email=email)
-    to = deliver.places(out, names[0])
+    to = deliver.places(out, wanted.common_name or wanted.alternatives[0])
     deliver.prepare(out, [to.csr] if key_file else [to.key, to.csr], None, force=force)
     key = private_key(key_file) if key_file else material.make(key_type)
     der = encode_csr(wanted, key.spki, key.key_type, key.sign)
@@ -57,7 +57,7 @@ def request(session: Session, names: tuple[str, ...], server: bool, email: str, 
 def _names(words: tuple[str, ...], *, server: bool, email: str) -> Names:
     if not server:
         too_many = f"{len(words)} names were given; a person has one (for hosts say --server)"
-        problems: list[str | None] = [common_name_problem(words[0]) if len(words) == 1 else too_many]
+        problems: list[str | None] = [login_problem(words[0]) if len(words) == 1 else too_many]
         problems.append(email_problem(email) if email else None)
         _refuse(problems)
         return Names(words[0], emails=(email,) if email else ())

@@ -47,10 +47,9 @@ def revoke(session: Session, ref: str, reason: str, yes: bool) -> None:
         for other in others:
             session.words(f"  {_line(other, authority)}")
         click.confirm("go on", abort=True, err=True)
-    _tell(session, authority, verbs.revoke(authority, record.id, reason), f"revoked ({reason})")
+    _tell(session, authority, verbs.revoke(authority, record.id, reason), f"revoked ({reason})", lineage=record)
     if reason == "key-compromise":
         session.words("this key is never certified again")
-    _earlier(session, authority, record)
 
 
 @click.command("hold", cls=Verb)
@@ -61,8 +60,7 @@ def hold(session: Session, ref: str) -> None:
     """Take a certificate away for a while: it enters the CRL and the deny lists at once, and `gatekey unhold` gives it back."""
     authority = session.authority(writing=True)
     record = one(authority, ref, wanted=("valid", "not-yet-valid"))
-    _tell(session, authority, verbs.hold(authority, record.id), "held")
-    _earlier(session, authority, record)
+    _tell(session, authority, verbs.hold(authority, record.id), "held", lineage=record)
 
 
 @click.command("unhold", cls=Verb)
@@ -112,10 +110,11 @@ def _line(record: CertificateRecord, authority: Authority) -> str:
     return f"{record.serial}  {record.title}  {record.device or '-'}  {record.status(authority.now())} until {day(record.not_after)}"
 
 
-def _tell(session: Session, authority: Authority, taken: list[Taken], what: str, *, none: str = "") -> None:
+def _tell(session: Session, authority: Authority, taken: list[Taken], what: str, *, none: str = "", lineage: CertificateRecord | None = None) -> None:
+    others = _earlier(authority, lineage) if lineage else []
     if session.json:
         rows = [{"serial": one.id.serial, "issuer": one.id.issuer, "holder": one.holder, "device": one.device} for one in taken]
-        say.as_json({"action": what, "number": authority.reads.revocation_number(), "certificates": rows})
+        say.as_json({"action": what, "number": authority.reads.revocation_number(), "certificates": rows, "still_in_force": [r.serial for r in others]})
         return
     for one_ in taken:
         say.result(f"{what}  {one_.id.serial}  {one_.common_name or one_.holder}{f' ({one_.device})' if one_.device else ''}")
@@ -125,10 +124,11 @@ def _tell(session: Session, authority: Authority, taken: list[Taken], what: str,
     session.words(
         f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}"
     )
+    for other in others:
+        say.warn(f"still in force: {_line(other, authority)}; gatekey revoke {other.serial} takes it too")
 
 
-def _earlier(session: Session, authority: Authority, record: CertificateRecord) -> None:
+def _earlier(authority: Authority, record: CertificateRecord) -> list[CertificateRecord]:
     """What else of the same lineage still opens the door: renewing leaves the one before in force."""
-    for other in authority.reads.by_holder(record.holder):
-        if other.lineage == record.lineage and other.id != record.id and other.status(authority.now()) == "valid":
-            session.words(f"still in force: {_line(other, authority)}; gatekey revoke {other.serial} takes it too")
+    found = [other for other in authority.reads.by_holder(record.holder) if other.lineage == record.lineage and other.id != record.id]
+    return [other for other in found if other.status(authority.now()) == "valid"]
