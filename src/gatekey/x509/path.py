@@ -102,8 +102,8 @@ def validate(
     """Whether `leaf` is good at the instant `at` (POSIX seconds) for `purpose` ("client", "server", a dotted extended usage, or None for any).
 
     `pool` may hold any certificates, in any order; `anchors` are trusted as they are, within their own dates, lengths and name constraints. Without `crls`
-    (None) revocation is not looked at; with some, every certificate below the anchor must be shown not to be revoked. `legacy` accepts SHA-1 and DSA. Of several
-    paths the first good one counts, otherwise the one with least against it. Never raises: what cannot be judged is a finding.
+    (None) revocation is not looked at; with some, every certificate below the anchor must be shown not to be revoked. `legacy` accepts SHA-1 and DSA.
+    Of several paths the first good one counts, otherwise the one with least against it. Never raises: what cannot be judged is a finding.
     """
     return _Validation(pool, anchors, at, crls, legacy).judge(leaf, purpose, rules)
 
@@ -331,7 +331,7 @@ def _walk(path: tuple[Certificate, ...], rules: Rules) -> tuple[list[Finding], f
             message = f"it has critical extensions that are not understood: {', '.join(unknown)}"
             findings.append(Finding("path", "unknown-critical", name, message, {"oids": unknown}))
         if last:
-            graph.leave(said, self_issued=certificate.self_issued)
+            graph.leave(said)
         else:
             graph.prepare(said, self_issued=certificate.self_issued)
             room = _enter_issuer(certificate, room, subtrees, findings)

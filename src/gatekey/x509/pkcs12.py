@@ -372,7 +372,7 @@ def _read_attributes(attributes: der.Reader) -> tuple[str, bytes]:
 def _pair(keys: list[_Bag], certificates: list[_Bag]) -> Opened:
     """The key, the certificate that belongs to it, and the rest with the issuers of that certificate in order first."""
     if not keys:
-        found = f"{len(certificates)} certificates" if certificates else "nothing"
+        found = f"{len(certificates)} certificate{'' if len(certificates) == 1 else 's'}"
         raise Malformed("no-identity", f"this PKCS#12 holds no private key, only {found}", hint="export it again together with its private key")
     if len(keys) > 1:
         raise Malformed("no-identity", f"this PKCS#12 holds {len(keys)} private keys; one is expected", hint="export one identity at a time")
@@ -419,12 +419,16 @@ def _read_old(data: bytes, password: str, scheme: pbe.Scheme) -> Opened:
         hint="export it again as AES-256 or 3DES; with openssl: pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW",
         scheme=scheme.oid,
     )
+    import warnings
+
     # The one place that may load cryptography.x509 (0.1 s): these files are rare.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.serialization import pkcs12
 
     try:
-        found = pkcs12.load_pkcs12(data, password.encode("utf-8", "surrogatepass"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the file is BER, which old exports are
+            found = pkcs12.load_pkcs12(data, password.encode("utf-8", "surrogatepass"))
         if found.key is None or found.cert is None:
             raise refused
         key = found.key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

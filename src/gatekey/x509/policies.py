@@ -192,10 +192,9 @@ class PolicyGraph:
         if self._mapping == 0:
             self._prune()
 
-    def leave(self, said: Said, *, self_issued: bool) -> None:
+    def leave(self, said: Said) -> None:
         """RFC 5280 6.1.5 a, b and g, for the last certificate."""
-        if not self_issued:
-            self._explicit = max(self._explicit - 1, 0)
+        self._explicit = max(self._explicit - 1, 0)
         if said.require_explicit == 0:
             self._explicit = 0
         if self._explicit == 0 and not self.accepted():
