@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "lint": "x509 model",
     "keys": "ports x509.pkcs8",
     "store": "lifecycle model",
-    "authority": "policy lint x509 store lifecycle ports model",
+    "authority": "policy lint x509 store lifecycle ports config model",
     "protocols": "authority x509 model",
     "webserver": "x509 model",
     "identity": "x509",
@@ -37,10 +37,10 @@ MAY_IMPORT = {
     "web": "protocols authority store.reads model",
     "config": "model",
     "profiles": "model",
-    "api": "app authority keys lifecycle model ports store.ledger x509",
+    "api": "app authority keys lifecycle model ports x509",
     "testing": "api authority keys ports model x509",
     "app": "authority client config identity jobs keys lifecycle lint model outgoing policy ports profiles protocols store webserver x509",
-    "cli": "app authority client store.reads webserver x509 model config testing",
+    "cli": "app authority client store.reads webserver x509 model config testing keys.material lifecycle ports",
 }
 
 #: What each room may have from outside the standard library; every other room has nothing.
