@@ -60,6 +60,7 @@ UNIVERSAL_CN = seq(set_of(seq(oid(oids.COMMON_NAME), tlv(0x1C, "ann".encode("utf
 BAD: list[tuple[str, Parts, Parts | None, str]] = [
     ("strict-der", CLIENT.having(tbs.usage("digitalSignature")), ISSUER, "the extension key usage stands there twice"),
     ("strict-der", CLIENT.but(version=explicit(0, integer(3))), ISSUER, "its version is 4"),
+    ("strict-der", CLIENT.but(subject=seq(octets(b"ann"))), ISSUER, "tag 0x04 where 0x31 is needed"),
     ("strict-der", CLIENT.but(serial=tlv(2, b"\x00\x5a")), ISSUER, "an INTEGER that is not minimal"),
     (
         "strict-der",

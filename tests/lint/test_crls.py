@@ -91,6 +91,7 @@ BAD = [
     ("crl-extensions", crl(extensions=(AKI, NUMBER, scope(SHARD, critical=False))), "the extension issuing distribution point is not critical"),
     ("crl-extensions", crl(extensions=(AKI, NUMBER, delta(3, critical=False))), "the extension delta CRL indicator is not critical"),
     ("crl-extensions", crl(entry(7, 1, "1.2.3.4")), "an entry has other extensions than a reason"),
+    ("crl-extensions", crl(ANN, seq(integer(7), instant(NOW), seq(tbs.extension("1.2.3.4", octets(bytes(300))))), BOB), "an entry has other extensions"),
     ("crl-scope", crl(extensions=(AKI, NUMBER, scope(implicit(4, b"\xff")))), "the list is indirect"),
     ("crl-scope", crl(extensions=(AKI, NUMBER, scope(implicit(3, b"\x06\x40")))), "for some reasons only"),
     ("crl-scope", crl(extensions=(AKI, NUMBER, scope(implicit(5, b"\xff")))), "for attribute certificates"),

@@ -9,15 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from .certificates import LINTS as CERTIFICATE_LINTS
     from .certificates import lint_certificate
     from .crls import LINTS as CRL_LINTS
     from .crls import lint_crl
     from .table import Finding, Lint
 
-    LINTS: tuple[Lint[Any], ...]
+    LINTS: tuple[Lint, ...]
 
 __all__ = ["CERTIFICATE_LINTS", "CRL_LINTS", "LINTS", "Finding", "Lint", "lint_certificate", "lint_crl"]
 

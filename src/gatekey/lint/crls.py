@@ -221,7 +221,7 @@ def reasons_are_allowed(view: View) -> Iterator[str]:
 _RFC = "RFC 5280"
 
 #: Every lint of CRLs.
-LINTS: tuple[Lint[View], ...] = (
+LINTS: tuple[Lint, ...] = (
     Lint("crl-strict-der", "error", "X.690 8-11; RFC 5280 5.1", every, is_strict_der),
     Lint("crl-version", "error", f"{_RFC} 5.1.2.1", every, version_is_2),
     Lint("crl-signature-algorithm", "error", f"{_RFC} 5.1.2.2; RFC 4055 5, 5758 3.2, 8410 3, 9881 2", every, algorithm_fits_the_issuers_key),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-View = TypeVar("View")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 #: `error`: nothing is recorded or signed. `notice`: a person is told.
 SEVERITIES = ("error", "notice")
@@ -20,20 +20,20 @@ class Finding(NamedTuple):
     source: str
 
 
-class Lint(NamedTuple, Generic[View]):
-    """One row. What must be so stands in the check's docstring."""
+class Lint(NamedTuple):
+    """One row. What must be so stands in the check's docstring. The view is that of the file whose table it is in."""
 
     name: str
     severity: str
     source: str
-    applies: Callable[[View], bool]
-    check: Callable[[View], Iterator[str]]
+    applies: Callable[[Any], bool]
+    check: Callable[[Any], Iterator[str]]
 
     @property
     def about(self) -> str:
         return " ".join((self.check.__doc__ or "").split())
 
 
-def run(lints: Iterable[Lint[View]], view: View) -> list[Finding]:
+def run(lints: Iterable[Lint], view: object) -> list[Finding]:
     """All findings of all lints that apply, in the order of the table."""
     return [Finding(lint.name, lint.severity, message, lint.source) for lint in lints if lint.applies(view) for message in lint.check(view)]

@@ -171,7 +171,7 @@ class _Table:
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """The one of `known` that `word` was probably meant to be, or ""."""
-    import difflib
+    import difflib  # only mistakes need it
 
     return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
 
