@@ -17,10 +17,10 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.test.utils import override_settings
 from django.urls import path
-from kit.asking import Answer, ask_asgi, ask_wsgi, asgi_scope, wsgi_environ
-from kit.house import House, nginx_says
 
 from gatekey.identity.django import IdentityMiddleware, client_of, require
+from kit.asking import Answer, asgi_scope, ask_wsgi, wsgi_environ
+from kit.house import House, nginx_says
 
 PROXY = "10.0.0.5"
 OURS = "gatekey.identity.django.IdentityMiddleware"

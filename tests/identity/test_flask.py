@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from flask import Flask, render_template_string, request
-from kit.house import House, nginx_says
 
 from gatekey.errors import Misconfigured
 from gatekey.identity.flask import Identity, client, require
+from kit.house import House, nginx_says
 
 PROXY = {"REMOTE_ADDR": "10.0.0.5"}
 

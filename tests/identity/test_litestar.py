@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.asking import Answer, ask_asgi, asgi_scope
-from kit.house import House, nginx_says
 from litestar import Litestar, Request, get
 from litestar.di import NamedDependency, Provide
 from litestar.middleware import DefineMiddleware
 
 from gatekey.identity import Client
 from gatekey.identity.litestar import IdentityMiddleware, client_of, require
+from kit.asking import Answer, asgi_scope, ask_asgi
+from kit.house import House, nginx_says
 
 
 @get("/")

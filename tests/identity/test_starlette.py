@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, Request, WebSocket
-from kit.asking import Answer, ask_asgi, asgi_scope
-from kit.house import House, nginx_says
 
 from gatekey.errors import Misconfigured
 from gatekey.identity import Client, IdentityMiddleware
 from gatekey.identity.starlette import client_of, require
+from kit.asking import Answer, asgi_scope, ask_asgi
+from kit.house import House, nginx_says
 
 HERE = "10.0.0.5"
 

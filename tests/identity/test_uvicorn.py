@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
-from kit.asking import echo_asgi
-from kit.house import House, nginx_says
-from kit.pki import Leaf, make_pki
-from kit.servers import free_port, wait_until
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gatekey.identity import IdentityMiddleware
 from gatekey.identity import uvicorn as ours
+from kit.asking import echo_asgi
+from kit.house import House, nginx_says
+from kit.pki import Leaf, make_pki
+from kit.servers import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 

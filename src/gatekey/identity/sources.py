@@ -85,7 +85,7 @@ def gatekey_headers(*certificates: str) -> Source:
             login=_login(h.USER, said.get(h.USER, "")),
             name=_text(h.NAME, said.get(h.NAME, "")),
             email=_text(h.EMAIL, said.get(h.EMAIL, "")),
-            groups=_groups(said[h.GROUPS]) if h.GROUPS in said else None,
+            groups=_groups(said[h.GROUPS]) if said.get(h.GROUPS) else None,  # empty: no groups, or nobody knows this certificate
             device=_text(h.DEVICE, said.get(h.DEVICE, "")),
         )
         return claim if claim.certificate or claim.login or claim.serial else None
@@ -299,8 +299,6 @@ def _text(name: str, value: str) -> str:
 
 
 def _groups(value: str) -> tuple[str, ...]:
-    if not value:
-        return ()
     parts = value.split(",")
     if len(parts) > MAX_GROUPS:
         raise _malformed(h.GROUPS, f"has {len(parts)} groups, which is more than the {MAX_GROUPS} that are read")
