@@ -58,7 +58,7 @@ class Answer(NamedTuple):
             return f"HTTP {self.status} {self.reason}".rstrip() + again
         if self.kind == ALERT:
             return f"TLS alert {self.alert} {ALERTS.get(self.alert, '')}".rstrip() + again
-        return self.words + again
+        return (self.words or self.kind) + again
 
 
 class Response(NamedTuple):
