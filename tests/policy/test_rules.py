@@ -217,6 +217,10 @@ def test_good_names(profile: str, names: Names) -> None:
     plan(ask(profile, names))
 
 
+def test_a_common_name_that_is_no_host_does_not_become_one() -> None:
+    assert [reason.code for reason in reasons(ask("server", Names("Picture Server")))] == ["name-missing", "bad-common-name"]
+
+
 def test_the_name_budget_comes_before_everything_else() -> None:
     many = Names(dns=tuple(f"h{n}.example" for n in range(101)))
     assert only(ask("server", many)).message == "101 alternative names are asked for; 100 are the most of any request"

@@ -28,7 +28,7 @@ SUBJECTS = ("common-name", "first-host")
 
 #: RSA below this is refused whatever a profile says (NIST SP 800-131A: 2048 bits are the least that is acceptable).
 RSA_LEAST_BITS = 2048
-#: No server certificate lives longer, backdating included (CA/Browser Forum Baseline Requirements 6.3.2: 398 days less one day of care).
+#: No server certificate lives longer, backdating included: a day less than what browsers took from public CAs until March 2026 (CA/Browser Forum BR 6.3.2).
 SERVER_LONGEST = 397 * DAY
 #: A certificate without revocation lives a day at most: whoever holds it cannot be shut out before (RFC 9608 1).
 UNREVOCABLE_LONGEST = DAY
@@ -299,7 +299,7 @@ def _read(name: str, table: _Table) -> Profile:
     if no_revocation:
         ceiling = UNREVOCABLE_LONGEST
         if kind == "ca":
-            table.wrong("no-revocation", "is not for authorities (RFC 9608 3)")
+            table.wrong("no-revocation", "is not for authorities (RFC 9608 2, 3)")
     validity = table.span("validity", min(DAY, ceiling), ceiling, needed=True)
     longest = table.span("longest", validity, ceiling)
     if longest < validity:

@@ -275,7 +275,7 @@ def validity_is_a_day_at_least(case: Case) -> Iterator[Reason]:
 
 
 def validity_is_not_too_long(case: Case) -> Iterator[Reason]:
-    """The whole validity is no longer than the profile's longest. Source: the profile; servers never above 397 days (CA/Browser Forum BR 6.3.2)."""
+    """The whole validity is no longer than the profile's longest. Source: the profile; servers never above 397 days (CA/Browser Forum BR 6.3.2 until 2026)."""
     profile, end, days = case.profile, case.asked_end, case.request.days
     too_long = days * DAY > profile.longest if days is not None else end is not None and end > case.start + profile.longest - 1
     if too_long:
