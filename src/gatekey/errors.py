@@ -166,4 +166,6 @@ CODES: dict[str, str] = {
     "site-unreachable": "nothing answers where the site should be",
     "site-without-tls": "what answers where the site should be does not speak TLS",
     "unknown-check": "there is no check of that number or name",
+    "bad-time": "the words are not a point in time",
+    "bad-span": "the words are not a span of time",
 }
