@@ -31,7 +31,7 @@ def explain(error: OSError, path: Path | str) -> GatekeyError:
             return Malformed("not-a-file", f"{path} is a folder, not a file", path=str(path))
         case errno.ENOTDIR:
             return Malformed("not-a-folder", f"{path} is not a folder", path=str(path))
-        case errno.EEXIST:
+        case errno.EEXIST | errno.ENOTEMPTY:
             return Conflict("file-exists", f"{path} exists already", hint="choose another --out, move the file away, or say --force", path=str(path))
         case errno.ENAMETOOLONG:
             return Malformed("name-too-long", f"{str(path)[:60]}... is a longer name than this disk takes", path=str(path))
@@ -85,13 +85,15 @@ def writable_folder(path: Path) -> None:
         raise explain(error, path) from error
 
 
-def _make_folder(path: Path) -> None:
-    """A folder with those above it, as the umask says, durable."""
-    if not os.path.lexists(path):
-        _make_folder(path.parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
-        _sync_folder(path.parent)
+def _make_folder(path: Path) -> list[Path]:
+    """Makes a folder and those above it, as the umask says, durable; answers with those that were not there, the deepest first."""
+    if os.path.lexists(path):
+        return []
+    above = _make_folder(path.parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+    _sync_folder(path.parent)
+    return [path, *above]
 
 
 def create(path: Path, data: bytes, mode: int = PUBLIC) -> None:
@@ -118,9 +120,10 @@ def _placed(path: Path, data: bytes, mode: int, *, force: bool) -> None:
 class Staged:
     """A file that is durable under a hidden name beside its place, until it is known whether it may stand there."""
 
-    def __init__(self, path: Path, temporary: Path) -> None:
+    def __init__(self, path: Path, temporary: Path, made: list[Path]) -> None:
         self._path = path
         self._temporary = temporary
+        self._made = made
 
     def commit(self, *, force: bool = False) -> None:
         """Brings it to its place. Raises Conflict when something stands there and `force` is not said."""
@@ -135,27 +138,29 @@ class Staged:
             raise explain(error, self._path) from error
 
     def discard(self) -> None:
-        """Takes it away again."""
+        """Takes it away again, and folders that were made for it if nothing is in them. Harmless after `commit`."""
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                os.rmdir(folder)
 
 
 def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
-    """Writes a file durably under a hidden name in the folder of `path`. Raises what `explain` says."""
+    """Writes a file durably under a hidden name in the folder of `path`, which is made if it is missing. Raises what `explain` says."""
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
+    made: list[Path] = []
     try:
+        made = _make_folder(path.parent)
         _write(temporary, data, mode)
     except OSError as error:
+        Staged(path, temporary, made).discard()
         raise explain(error, path) from error
-    return Staged(path, temporary)
+    return Staged(path, temporary, made)
 
 
 def put(path: Path, data: bytes, mode: int = PUBLIC, *, force: bool = False) -> None:
-    """`replace` with force, `create` without; makes the folder if it is missing."""
-    try:
-        _make_folder(path.parent)
-    except OSError as error:
-        raise explain(error, path.parent) from error
+    """`replace` with force, `create` without."""
     (replace if force else create)(path, data, mode)
 
 
