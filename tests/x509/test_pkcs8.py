@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import objects
 
 from gatekey.errors import GatekeyError, Malformed
 from gatekey.x509 import der, pbe, pkcs8
+from kit import objects
 
 PASSWORD = b"correct horse"
 
@@ -207,16 +207,13 @@ def test_garbage_ends_in_a_sentence(data: bytes, password: bytes) -> None:
             pkcs8.unlock(given_data, password)
 
 
-@given(st.data())
+@given(st.one_of(*(objects.damaged(whole) for whole in (sealed(iterations=1), plain("rsa-2048"), plain("p256"), plain("ed25519")))))
 @settings(deadline=None)
-def test_damage_ends_in_a_sentence(data: st.DataObject) -> None:
-    whole = data.draw(st.sampled_from([sealed(iterations=1), plain("rsa-2048"), plain("p256"), plain("ed25519")]))
-    place, byte = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
-    changed = whole[:place] + bytes([byte]) + whole[place + 1 :]
+def test_damage_ends_in_a_sentence(changed: bytes) -> None:
     try:
         pkcs8.unlock(changed, PASSWORD)
     except GatekeyError as refused:
-        assert refused.message  # noqa: PT017  either way is right: some bytes decide nothing
+        assert refused.message
 
 
 @given(st.binary(max_size=64), st.binary(min_size=1, max_size=64), st.integers(1, 5), st.integers(1, 60), st.sampled_from(["sha1", "sha256", "sha512"]))

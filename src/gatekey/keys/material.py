@@ -114,7 +114,6 @@ def _curve(dotted: str) -> ec.EllipticCurve:
 
 def _from_ec(key: ec.EllipticCurvePrivateKey, dotted: str) -> PrivateKey:
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
 
     key_type, size, head = _CURVES[dotted]
     numbers = key.private_numbers()
@@ -132,7 +131,8 @@ def _from_ec(key: ec.EllipticCurvePrivateKey, dotted: str) -> PrivateKey:
 
 def _ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
     """ECDSA with this hash. The library's own constructor loads its whole OpenSSL backend to ask about deterministic signatures, which costs every short
-    command 8 ms; this one does not ask."""
+    command 8 ms; this one does not ask.
+    """
     from cryptography.hazmat.primitives.asymmetric import ec
 
     class Ecdsa(ec.ECDSA):
