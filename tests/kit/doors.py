@@ -2,7 +2,7 @@
 
     with door("nginx", tmp_path) as d:
         assert d.visit(d.ann).status == 200
-        d.pki.revoke(d.bob); d.publish(); d.server.reload()
+        d.pki.revoke(d.bob); d.publish(); d.reload()
 
 `d.publish` writes the bundle again; `crl=False` leaves the CRLs as they are, so that only the lock by issuer + serial can hold.
 """
@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatekey.model import bundle
+from gatekey.webserver import nginx
 from gatekey.webserver.answer import Answer
 from gatekey.webserver.knock import Budget, Identity, Knock, Line, connect, knock
-from gatekey.webserver.site import Configuration, Site
+from gatekey.webserver.site import LAST_WORDS, Configuration, Site
+from gatekey.x509.names import rfc2253
 from kit import servers
-from kit.backend import Backend, backend
+from kit.backend import backend
 from kit.pki import Leaf, Pki, make_pki
 
 HOST = "app.example"
@@ -72,7 +74,7 @@ class Door:
 
     @property
     def issuer_dn(self) -> str:
-        return self.pki.issuing.certificate.subject.rfc4514_string()
+        return rfc2253(self.pki.issuing.certificate.subject.public_bytes())
 
     def publish(self, *, crl: bool = True, revoked: tuple[Leaf, ...] = ()) -> None:
         """Writes the bundle. `revoked` stand in the deny list, and in the CRL if `crl`."""
@@ -95,6 +97,14 @@ class Door:
         new = self.bundle / f".{name}.new"
         new.write_bytes(data)
         new.replace(self.bundle / name)
+
+    def reload(self) -> None:
+        """What the configuration names as its reload command."""
+        if self.kind == "apache":
+            assert self.configuration().reload == ("apache2ctl", "-k", "restart")
+            self.server.restart()
+        else:
+            self.server.reload()
 
     def site(self) -> Site:
         given = {
@@ -132,8 +142,11 @@ class Door:
 
 @contextlib.contextmanager
 def door(kind: str, folder: Path, **options: Any) -> Iterator[Door]:
-    """A running site of the web server `kind` (nginx, apache, haproxy, caddy). `options`: fields of Site, and `pki`."""
-    unix = options.pop("unix", False)
+    """A running site of the web server `kind` (nginx, apache, haproxy, caddy).
+
+    `options`: fields of Site; `pki`; `unix`: the app listens on a Unix socket; `last_words`: seconds that connections live after a reload.
+    """
+    unix, last_words = options.pop("unix", False), options.pop("last_words", LAST_WORDS)
     d = Door(kind, folder, options)
     sockets = Path(tempfile.mkdtemp(prefix="gk-")) if unix else None
     if sockets:
@@ -142,25 +155,18 @@ def door(kind: str, folder: Path, **options: Any) -> Iterator[Door]:
         with backend(sockets / "app.sock" if sockets else None) as app:
             d.app = app
             d.publish()
-            written = d.configuration()
-            with STARTERS[kind](text_for_kit(d, written), folder, [d.port, d.plain]) as d.server:
+            main = {"main": nginx.main_level().replace(f"{LAST_WORDS}s", f"{last_words}s")} if kind == "nginx" else {}
+            text = d.configuration().whole
+            for said in ("hard-stop-after {}s", "grace_period {}s", "GracefulShutdownTimeout {}"):
+                text = text.replace(said.format(LAST_WORDS), said.format(last_words))
+            with STARTERS[kind](text, folder, [d.port, d.plain], **main) as d.server:
                 yield d
     finally:
         if sockets:
             shutil.rmtree(sockets)
 
 
-def text_for_kit(d: Door, written: Configuration) -> str:
-    """The configuration as one file, with what the kit leaves to it."""
-    if d.kind == "apache":
-        return written.whole
-    return written.whole
-
-
 def _der() -> Any:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return Encoding.DER
-
-
-__all__ = ["HOST", "Backend", "Door", "Person", "door", "identity"]

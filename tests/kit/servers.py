@@ -185,8 +185,9 @@ class Nginx(Server):
             f"events {{ worker_connections 256; }}\n{self.main}\nhttp {{\naccess_log {self.folder}/access.log;\n{paths}\n{text}\n}}\n"
         )
 
-    #: What stands beside `http {}`, at the top of the file.
-    main = ""
+    def __init__(self, text: str, folder: Path, ports: Sequence[int], host: str = "127.0.0.1", main: str = "") -> None:
+        self.main = main  # what stands beside `http {}`, at the top of the file
+        super().__init__(text, folder, ports, host)
 
     def command(self) -> list[str]:
         return [program("nginx"), "-p", str(self.folder), "-c", str(self.file)]
@@ -253,10 +254,18 @@ class Apache(Server):
         self._wait_for_ports()
 
     def reload(self) -> None:
-        checked = self.check()  # a graceful restart with a bad configuration ends Apache
+        """A graceful restart: open connections go on under the old configuration until they end by themselves."""
+        self._restart(signal.SIGUSR1)
+
+    def restart(self) -> None:
+        """`apache2ctl -k restart`: all connections end, the listening sockets stay open."""
+        self._restart(signal.SIGHUP)
+
+    def _restart(self, how: signal.Signals) -> None:
+        checked = self.check()  # a restart with a bad configuration ends Apache
         assert checked.returncode == 0, f"apache2 -t: {checked.stderr}"
         mark = len(self.log())
-        self.process.send_signal(signal.SIGUSR1)
+        self.process.send_signal(how)
         wait_until(lambda: self._after(mark, "resuming normal operations"), "Apache takes over the new configuration")
 
 
@@ -346,9 +355,9 @@ def _running(server: S) -> Iterator[S]:
             server.stop()
 
 
-def nginx(http: str, folder: Path, ports: Sequence[int], *, host: str = "127.0.0.1") -> contextlib.AbstractContextManager[Nginx]:
-    """nginx with `http` as the body of its `http {}`; one worker. `ports`: what must answer before the block begins."""
-    return _running(Nginx(http, folder, ports, host))
+def nginx(http: str, folder: Path, ports: Sequence[int], *, host: str = "127.0.0.1", main: str = "") -> contextlib.AbstractContextManager[Nginx]:
+    """nginx with `http` as the body of its `http {}` and `main` beside it; one worker. `ports`: what must answer before the block begins."""
+    return _running(Nginx(http, folder, ports, host, main))
 
 
 def apache(text: str, folder: Path, ports: Sequence[int], *, host: str = "127.0.0.1") -> contextlib.AbstractContextManager[Apache]:

@@ -14,14 +14,23 @@ from kit.servers import apache, caddy, free_port, free_ports, group_members, hap
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
+HAPROXY = """\
+defaults
+ mode http
+ timeout client 5s
+ timeout server 5s
+ timeout connect 5s
+frontend f
+ bind 127.0.0.1:{port}
+ http-response set-header X-Word {word}
+ default_backend b
+backend b
+ server s {bare}
+"""
 TEXTS: dict[str, tuple[Callable[..., Any], str]] = {
     "nginx": (nginx, "server {{ listen 127.0.0.1:{port}; location / {{ add_header X-Word {word}; proxy_pass {url}; }} }}"),
     "apache": (apache, 'Listen 127.0.0.1:{port}\n<VirtualHost *:{port}>\nHeader set X-Word {word}\nProxyPass "/" "{url}/"\n</VirtualHost>'),
-    "haproxy": (
-        haproxy,
-        "defaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n"
-         "frontend f\n bind 127.0.0.1:{port}\n http-response set-header X-Word {word}\n default_backend b\nbackend b\n server s {bare}\n",
-    ),
+    "haproxy": (haproxy, HAPROXY),
     "caddy": (caddy, "http://127.0.0.1:{port} {{\n header X-Word {word}\n reverse_proxy {bare}\n}}\n"),
 }
 

@@ -1,4 +1,4 @@
-"""Configuration for Apache 2.4.47 and later: the certificate is asked for in the handshake of the virtual host, never of a directory, and looked up again at every request.
+"""Configuration for Apache 2.4.47 and later: the virtual host asks for the certificate in the handshake, and it is looked up again at every request.
 
 Certificates asked for by directory or location need a second handshake, which no browser does under TLS 1.3 and nobody under HTTP/2.
 """
@@ -10,10 +10,19 @@ from itertools import product
 
 from ..model import headers
 from . import page as refused
-from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
+from .site import ANY, ANY6, LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
 
-RELOAD = ("systemctl", "reload", "apache2")
+#: Not "graceful": that leaves WebSockets of the old configuration alone for ever (GracefulShutdownTimeout is for graceful-stop only). The listening sockets
+#: stay open, so nobody is turned away.
+RELOAD = ("apache2ctl", "-k", "restart")
 CHECK = ("apache2ctl", "configtest")
+
+_GRACEFUL = (
+    "a graceful restart (`systemctl reload apache2`) ends no WebSocket, so a revoked person would keep one; `apache2ctl -k restart` ends all connections "
+    "at once. The lists of the bundle need neither: Apache reads them again when they change"
+)
+#: The authorities that the public trusts (Debian, Ubuntu, Alpine).
+_PUBLIC = "/etc/ssl/certs/ca-certificates.crt"
 
 MODULES = ("ssl", "headers", "rewrite", "proxy", "proxy_http", "proxy_wstunnel")
 
@@ -28,6 +37,7 @@ def configuration(site: Site) -> Configuration:
     notes = [
         f"Apache needs the modules {', '.join(MODULES)}: a2enmod {' '.join(MODULES)}",
         f"the user that Apache runs as must be able to read {site.bundle}/*.txt: they are read at requests, not at the start",
+        _GRACEFUL,
         "take SSLSessionTicketKeyFile out wherever it stands: with it, neither a reload nor a restart ends a revoked person's session",
     ]
     if not site.crl_at_handshake:
@@ -42,7 +52,8 @@ def _shared() -> str:
     return f"""\
 # Gatekey: what all private sites of this Apache share.
 
-# {LAST_WORDS} s after a graceful restart the old processes end, and with them every connection and WebSocket that began under the old lists.
+# After a change of the CRL or of this file: apache2ctl -k restart. A graceful restart would leave WebSockets of the old configuration open for ever.
+# When Apache is stopped gracefully, they end after {LAST_WORDS} s.
 GracefulShutdownTimeout {LAST_WORDS}
 # A resumed session would outlive a revocation. Take SSLSessionTicketKeyFile out wherever it stands: with it, even a restart ends no session.
 SSLSessionCache none
@@ -138,7 +149,7 @@ def _site(site: Site) -> str:
 def _listen(site: Site) -> str:
     def line(entry: str, usual: int) -> str:
         host, port = address(entry)
-        word = str(port) if host in ("0.0.0.0", "::") else f"{bracketed(host)}:{port}"
+        word = str(port) if host in (ANY, ANY6) else f"{bracketed(host)}:{port}"
         return f"# Listen {word}\n" if port == usual else f"Listen {word}\n"
 
     lines = dict.fromkeys([*(line(entry, 443) for entry in site.listen), *(line(entry, 80) for entry in site.plain)])
@@ -149,7 +160,7 @@ def _addresses(entries: tuple[str, ...]) -> tuple[str, ...]:
     words = []
     for entry in entries:
         host, port = address(entry)
-        words.append(f"*:{port}" if host in ("0.0.0.0", "::") else f"{bracketed(host)}:{port}")
+        words.append(f"*:{port}" if host in (ANY, ANY6) else f"{bracketed(host)}:{port}")
     return tuple(dict.fromkeys(words))
 
 
@@ -220,7 +231,12 @@ def _identity() -> str:
     }
     lines = [f"    RequestHeader unset {name} early" for name in taken]
     lines += [f'    RequestHeader set {name} "{value}"' for name, value in values.items()]
-    return "\n".join(lines) + "\n    RequestHeader unset Forwarded\n    RequestHeader unset Proxy early\n"
+    return "\n".join(lines) + """
+    RequestHeader unset Forwarded
+    RequestHeader unset Proxy early
+    # "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
+    RequestHeader set Connection close "expr=-n %{req:Connection} && ! %{req:Connection} =~ /^(close|upgrade|keep-alive|keep-alive, *upgrade)$/i"
+"""
 
 
 def look_alikes(name: str) -> list[str]:
@@ -234,7 +250,7 @@ def _proxy(site: Site) -> str:
     target = f"unix:{app.host}|http://{site.host}" if app.scheme == "unix" else app.url
     secure = ""
     if app.scheme == "https":
-        secure = '    SSLProxyEngine on\n    SSLProxyVerify require\n    SSLProxyCheckPeerName on\n    SSLProxyCACertificateFile "/etc/ssl/certs/ca-certificates.crt"\n'
+        secure = f"    SSLProxyEngine on\n    SSLProxyVerify require\n    SSLProxyCheckPeerName on\n    SSLProxyCACertificateFile {_PUBLIC}\n"
     if app.scheme == "unix":
         # "upgrade=" came with 2.4.47 and also does WebSockets over a Unix socket.
         return f'    ProxyPass "/" "{target}/" upgrade=websocket\n    ProxyPassReverse "/" "http://{site.host}/"\n'

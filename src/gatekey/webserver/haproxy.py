@@ -129,7 +129,7 @@ def _taken() -> str:
 def _options(site: Site) -> str:
     if not site.static_options:
         return ""
-    about = "    # Before a request from another site (CORS) browsers ask with OPTIONS, and show no certificate. The answer comes from here and never from the app.\n"
+    about = "    # Before a request from another site (CORS) browsers ask with OPTIONS, and show no certificate. The app is never asked.\n"
     plain = "    http-request return status 204 if METH_OPTIONS\n"
     if not site.origins:
         return about + plain

@@ -48,6 +48,9 @@ def configuration(site: Site, running: Running | None = None) -> Configuration:
     return Configuration("nginx", f"{folder}/gatekey-{site.host}.conf", _site(site, identity), includes, tuple(filter(None, notes)), RELOAD, CHECK)
 
 
+_KEYS = "# The keys below are a serial and an issuer's name; the 64 bytes that nginx gives a key by itself are too few.\n"
+
+
 def _shared(site: Site, running: Running | None) -> str:
     has = running.http_directives if running else {}
     entries = max(site.revoked, site.people)
@@ -60,7 +63,7 @@ def _shared(site: Site, running: Running | None) -> str:
     return f"""\
 # Gatekey: what all private sites of this nginx share. Belongs at http level.
 
-{_comment("The keys below are a serial and an issuer's name; the 64 bytes that nginx gives a key by itself are too few.") + "".join(sizes) if sizes else ""}
+{_KEYS + "".join(sizes) if sizes else ""}
 # The second lock: certificates that are not let in. Asked at every request, so it also counts on open connections and resumed TLS sessions.
 map {key} $gatekey_revoked {{
     default 0;
@@ -214,10 +217,14 @@ server {{
 
 def _crl(site: Site) -> str:
     if site.crl_at_handshake:
-        return f"    # Complete CRLs of every authority in the chain. One that is missing or past its date shuts out everybody.\n    ssl_crl {site.bundle}/all.crl.pem;\n"
-    return _comment(f"{site.revoked} certificates are revoked. OpenSSL would walk a CRL of that length at every handshake, so it is not used here: the", "    ") + _comment(
-        "lock by serial and issuer below ($gatekey_revoked) carries revocation alone. It is a hash lookup at any length.", "    "
-    )
+        return f"""\
+    # Complete CRLs of every authority in the chain. One that is missing or past its date shuts out everybody.
+    ssl_crl {site.bundle}/all.crl.pem;
+"""
+    return f"""\
+    # {site.revoked} certificates are revoked. OpenSSL would walk a CRL of that length at every handshake, so it is not used here: the lock by serial and
+    # issuer below ($gatekey_revoked) carries revocation alone. It is a hash lookup at any length.
+"""
 
 
 def _options(site: Site) -> str:
@@ -350,7 +357,3 @@ def _listen(where: tuple[str, int]) -> str:
 
 def _file_word(where: tuple[str, int]) -> str:
     return re.sub(r"[^0-9A-Za-z.]", "-", f"{where[0]}_{where[1]}").replace("_", "-")
-
-
-def _comment(text: str, by: str = "") -> str:
-    return f"{by}# {text}\n"

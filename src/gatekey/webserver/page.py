@@ -14,11 +14,11 @@ ANY_REASON = "Your browser showed no certificate, or one that is not let in here
 
 
 def page(site: Site, reason: str) -> str:
-    """HTML without quotes of one kind, dollars, percent signs, braces and backslashes, so that it can stand between single quotes in any server's configuration.
+    """HTML without single quotes, dollars, percent signs, braces and backslashes, so that it can stand in any server's configuration.
 
     `reason` is a sentence, or the server's own variable that holds one.
     """
-    ask = f"<p>Whom to ask: {site.contact}</p>\n" if site.contact else "<p>Whoever runs this site can give you a certificate, or tell you what became of yours.</p>\n"
+    whom = f"Whom to ask: {site.contact}" if site.contact else "Whoever runs this site can give you a certificate, or tell you what became of yours."
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">\n'
@@ -30,11 +30,11 @@ def page(site: Site, reason: str) -> str:
         "<h2>Why was I not asked?</h2>\n"
         "<p>A browser asks which certificate to show only when it has one that fits. It stays silent when</p>\n"
         "<ul>\n"
-        "<li>the certificate is not installed on this device, or not for this browser (Firefox can have a store of its own; on an iPhone only Safari sees it),</li>\n"
+        "<li>the certificate is not installed on this device, or not for this browser (Firefox has a store of its own; on iPhones only Safari sees it),</li>\n"
         "<li>the certificate is past its date,</li>\n"
         "<li>you once pressed Cancel: the browser remembers that until all its windows are closed,</li>\n"
         "<li>this is a private window: not every browser shows a certificate there.</li>\n"
         "</ul>\n"
-        f"{ask}"
+        f"<p>{whom}</p>\n"
         "</body></html>\n"
     )

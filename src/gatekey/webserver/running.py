@@ -1,4 +1,4 @@
-"""Reads `nginx -T`: which server is the default of a socket, what it says about sessions and protocols, and how it must be changed. Pure: text in, values out."""
+"""Reads `nginx -T`: which server is the default of a socket, what it says about sessions and protocols, and how it must be changed. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..errors import Malformed
 from .nginx import DEFAULT_FILE
+from .site import ANY
 
 #: Budget for other people's configuration: bytes of the dump, and how deep blocks and includes may nest.
 MOST_BYTES = 64 * 1024 * 1024
@@ -85,7 +86,7 @@ class Default(NamedTuple):
         for name in (*self.missing, _TICKET_KEY):
             said = self.server.said.get(name)
             own = said is not None and any(said is d for d in self.server.directive.block or ())
-            if said is not None and (own and said.file != self.server.directive.file or not own and name == _TICKET_KEY):
+            if said is not None and ((own and said.file != self.server.directive.file) or (not own and name == _TICKET_KEY)):
                 return False
         return True
 
@@ -95,10 +96,8 @@ class Default(NamedTuple):
         if self.ours:
             return ()
         if not self.explicit:
-            return (
-                f"{server.place} (server_name {server.title}) was the default of {socket} because it comes first; from now on a visitor of {socket} without "
-                "a known name gets no handshake",
-            )
+            was = f"{server.place} (server_name {server.title}) was the default of {socket} because it comes first"
+            return (f"{was}; from now on a visitor of {socket} without a known name gets no handshake",)
         told = []
         if missing := self.missing:
             lines = " ".join(f"{name} {' '.join(words)};" for name, words in missing.items())
@@ -151,7 +150,8 @@ def mended(text: str, default: Default) -> str:
     """The file of a default server with the missing lines in it. Whatever it said against them is taken out."""
     server = default.server.directive
     wrong = {*default.missing, _TICKET_KEY}
-    out, at = [text[: server.body], "\n    # Gatekey: a private site shares this socket, and the default server decides about sessions for all of them.\n"], server.body
+    out = [text[: server.body], "\n    # Gatekey: a private site shares this socket, and the default server decides about sessions for all of them.\n"]
+    at = server.body
     out += [f"    {name} {' '.join(words)};\n" for name, words in default.missing.items()]
     for directive in sorted((d for d in server.block or () if d.name in wrong and d.file == server.file), key=lambda d: d.start):
         out.append(text[at : directive.start])
@@ -277,19 +277,20 @@ def _server(directive: Directive, http: list[Directive]) -> Server:
         if where:
             listens[where] = listens.get(where, False) or "default_server" in listen.words or "default" in listen.words
     names = tuple(name for d in directive.within("server_name") for name in d.words)
-    return Server(directive, names, listens or {("0.0.0.0", 80): False}, said)
+    return Server(directive, names, listens or {(ANY, 80): False}, said)
 
 
 def _socket(word: str) -> Socket | None:
-    match = re.fullmatch(r"(?:(\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*[A-Za-z._-][A-Za-z0-9._-]*|[0-9.]+):)?([0-9]{1,5})", word)
+    match = re.fullmatch(r"(?:(\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):)?([0-9]{1,5})", word)
     if match:
         host, port = match[1] or "*", int(match[2])
     else:
         host, port = word, 80
         if word.startswith("unix:") or not re.fullmatch(r"\*|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+", word):
             return None
-    return host.strip("[]").replace("*", "0.0.0.0"), port
+    return host.strip("[]").replace("*", ANY), port
 
 
 def _malformed(what: str) -> Malformed:
-    return Malformed("bad-nginx-dump", f"the configuration that nginx printed cannot be understood: {what}", hint="run `nginx -T` yourself and look at that place")
+    hint = "run `nginx -T` yourself and look at that place"
+    return Malformed("bad-nginx-dump", f"the configuration that nginx printed cannot be understood: {what}", hint=hint)

@@ -16,6 +16,9 @@ CRL_MOST = 5_000
 #: Seconds after a reload until connections of the old configuration are cut, WebSockets included.
 LAST_WORDS = 10
 
+#: Every address of this host.
+ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104  a web server's business
+
 
 class Site(NamedTuple):
     """A private website. `checked` fills in what is "" and refuses what cannot be written.
@@ -154,14 +157,15 @@ def _reasons(site: Site) -> list[Reason]:
         if not _ORIGIN.fullmatch(origin):
             found.append(bad(f"{origin!r} is not an origin", "write https://www.example.com"))
     if re.search(r"[^ -~]|[<>&\"'$`{}\\%]", site.contact):
-        found.append(bad("the contact has characters that cannot stand in a page and in every server's configuration", "write an e-mail address or a phone number"))
+        found.append(bad("the contact has characters that cannot stand in every server's configuration", "write an e-mail address or a phone number"))
     return found
 
 
 def upstream(site: Site) -> Upstream:
     """Where the app of a checked site listens."""
     found = _upstream(site.upstream)
-    assert found is not None, "the site was not checked"
+    if found is None:
+        raise ValueError("the site was not checked")
     return found
 
 
@@ -179,7 +183,8 @@ def _upstream(text: str) -> Upstream | None:
 def address(entry: str) -> tuple[str, int]:
     """Host without brackets and port out of a checked entry of `listen`: `443` and `*:443` mean every IPv4 address."""
     found = _address(entry)
-    assert found is not None, "the site was not checked"
+    if found is None:
+        raise ValueError("the site was not checked")
     return found
 
 
@@ -189,7 +194,7 @@ def _address(entry: str) -> tuple[str, int] | None:
     match = _ADDRESS.fullmatch(entry)
     if not match or int(match[2]) > 65535:
         return None
-    host = (match[1] or "*").strip("[]").replace("*", "0.0.0.0")
+    host = (match[1] or "*").strip("[]").replace("*", ANY)
     try:
         return str(ip_address(host)), int(match[2])
     except ValueError:

@@ -1,0 +1,223 @@
+"""Configuration for Caddy 2.6 and later. Caddy cannot read CRLs, so revocation hangs on the lock by issuer + serial alone: a `map` over the bundle's list.
+
+Caddy looks up its maps one line after the other and builds them anew at every reload: right for some thousand revoked certificates, not for a million.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..model import headers
+from . import page as refused
+from .apache import look_alikes
+from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
+
+RELOAD = ("systemctl", "reload", "caddy")
+
+#: Lines that Caddy walks at each request without being noticed (0.1 ms).
+LINES_MOST = 10_000
+
+
+def configuration(site: Site) -> Configuration:
+    """The files for one site: the global options, which must come first in the Caddyfile, and the site. Raises Refused for a site that cannot be written."""
+    site = checked(site)
+    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    file = f"{folder}/gatekey-{site.host}.caddy"
+    notes = [
+        f"Caddy cannot read CRLs: a revoked certificate is refused by its serial and issuer; reload at every change of {site.bundle}",
+        "Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because the lists are asked at every request",
+        f"the first line of the Caddyfile must be `import {folder}/gatekey-global.caddy` (or have its options), then `import {file}`",
+    ]
+    if max(site.revoked, site.people) > LINES_MOST:
+        notes.append(
+            f"the lists have {max(site.revoked, site.people)} lines, and Caddy walks them at every request: beyond {LINES_MOST} take nginx, Apache or HAProxy"
+        )
+    check = ("caddy", "validate", "--adapter", "caddyfile", "--config", "/etc/caddy/Caddyfile")
+    return Configuration("caddy", file, _text(site), {f"{folder}/gatekey-global.caddy": _global()}, tuple(notes), RELOAD, check)
+
+
+def _global() -> str:
+    return f"""\
+# Gatekey: global options. Must be the first block that Caddy reads.
+{{
+	# {LAST_WORDS} s after a reload whatever began under the old lists is cut.
+	grace_period {LAST_WORDS}s
+	# The redirect from HTTP is written out for each site.
+	auto_https disable_redirects
+	servers {{
+		# No QUIC: one way in is enough to watch.
+		protocols h1 h2
+		# The name in the handshake and the one in the request must be the same (421).
+		strict_sni_host on
+	}}
+}}
+"""
+
+
+def _text(site: Site) -> str:
+    snippet = f"gatekey_{site.label}"
+    ports: dict[int, list[str]] = {}
+    for host, port in map(address, site.listen):
+        ports.setdefault(port, []).append(bracketed(host))
+    blocks = "".join(f"\nhttps://{site.host}:{port} {{\n\tbind {' '.join(hosts)}\n\timport {snippet}\n}}\n" for port, hosts in ports.items())
+    key = '"{tls_client_serial} {tls_client_issuer}"'
+    return f"""\
+# Gatekey: {site.host}, for people with a certificate only.
+
+({snippet}) {{
+	tls {site.certificate} {site.key} {{
+		protocols tls1.2 tls1.3
+		client_auth {{
+			# Brings people without a certificate as far as the page below; a wrong certificate ends the handshake.
+			mode verify_if_given
+			# Root and issuing authority: their names are sent to browsers, which offer certificates of these only.
+			import {site.bundle}/trust.caddy
+		}}
+	}}
+
+	# "route" keeps the order in which things stand here.
+	route {{
+{_options(site)}\
+		map {{tls_client_serial}} {{gatekey_shown}} {{
+			~^[0-9]+$ 1
+			default 0
+		}}
+		# Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
+		map {{tls_client_issuer}} {{gatekey_issuer}} {{
+			import {site.bundle}/issuers.caddy
+			default 0
+		}}
+		# The lock: certificates that are not let in, by serial and issuer.
+		map {key} {{gatekey_revoked}} {{
+			import {site.bundle}/revoked.caddy
+			default 0
+		}}
+		# Who is who. A certificate younger than the list has its login in the common name, and belongs to no group.
+		map {key} {{gatekey_login}} {{gatekey_groups}} {{gatekey_email}} {{gatekey_name}} {{gatekey_device}} {{
+			import {site.bundle}/people.caddy
+			default "" "" "" "" ""
+		}}
+		map {{tls_client_subject}} {{gatekey_common_name}} {{
+			"~^CN=([A-Za-z0-9._@ -]+)$" "${{1}}"
+			default ""
+		}}
+		map "{{gatekey_login}}/{{gatekey_common_name}}" {{gatekey_user}} {{
+			"~^([^/]+)/" "${{1}}"
+			"~^/([^/]+)$" "${{1}}"
+			default ""
+		}}
+{_groups(site)}\
+
+		# Whoever is refused gets a page and no byte of the app.
+{_refuse(site, refused.NO_CERTIFICATE, "none", "{gatekey_shown}", "1")}
+{_refuse(site, refused.STRANGER, "stranger", "{gatekey_issuer}", "1")}
+{_refuse(site, refused.WITHDRAWN, "withdrawn", "{gatekey_revoked}", "0")}
+{_refuse_nameless(site)}
+{_refuse(site, refused.NOT_FOR_YOU, "outside", "{gatekey_inside}", "1") if site.groups else ""}
+		# Everything goes that a client may have sent as an identity, also under names with underscores that many apps take for it.
+{_taken()}
+		# "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
+		@gatekey_hops not header_regexp Connection "(?i)^(close|upgrade|keep-alive|keep-alive, *upgrade)$"
+		request_header @gatekey_hops -Connection
+		# Who is there, for the app. All but X-Client-User are percent-encoded UTF-8; Client-Cert is that of RFC 9440.
+{_identity()}
+		reverse_proxy {_proxy(site)}
+	}}
+}}
+{blocks}{_redirect(site)}"""
+
+
+def _options(site: Site) -> str:
+    if not site.static_options:
+        return ""
+    cors = ""
+    if site.origins:
+        names = "|".join(re.escape(origin) for origin in site.origins)
+        cors = f"""\
+		@gatekey_preflight {{
+			method OPTIONS
+			header_regexp Origin "^({names})$"
+		}}
+		handle @gatekey_preflight {{
+			header Access-Control-Allow-Origin "{{header.Origin}}"
+			header Access-Control-Allow-Credentials true
+			header Access-Control-Allow-Methods "GET, HEAD, POST, PUT, PATCH, DELETE"
+			header Access-Control-Allow-Headers "{{header.Access-Control-Request-Headers}}"
+			header Access-Control-Max-Age 600
+			header Vary Origin
+			respond 204
+		}}
+"""
+    return f"""\
+		# Before a request from another site (CORS) browsers ask with OPTIONS, and show no certificate. The answer comes from here and never from the app.
+{cors}\
+		@gatekey_options method OPTIONS
+		respond @gatekey_options 204
+"""
+
+
+def _groups(site: Site) -> str:
+    if not site.groups:
+        return ""
+    return f"""\
+		# Only for: {", ".join(headers.encode(group) for group in site.groups)}.
+		map {{gatekey_groups}} {{gatekey_inside}} {{
+			"~{site.group_pattern}" 1
+			default 0
+		}}
+"""
+
+
+def _refuse(site: Site, reason: str, label: str, variable: str, unless: str) -> str:
+    return f"""\
+		@gatekey_{label} not vars {variable} {unless}
+		handle @gatekey_{label} {{
+			header Content-Type "text/html; charset=utf-8"
+			header Cache-Control no-store
+			respond `{refused.page(site, reason)}` 403
+		}}"""
+
+
+def _refuse_nameless(site: Site) -> str:
+    return f"""\
+		map {{gatekey_user}} {{gatekey_named}} {{
+			~^. 1
+			default 0
+		}}
+{_refuse(site, refused.STRANGER, "nameless", "{gatekey_named}", "1")}"""
+
+
+def _taken() -> str:
+    return "\n".join(f"\t\trequest_header -{name}" for stripped in headers.STRIPPED for name in look_alikes(stripped))
+
+
+def _identity() -> str:
+    values = {
+        headers.USER: "{gatekey_user}",
+        headers.NAME: "{gatekey_name}",
+        headers.EMAIL: "{gatekey_email}",
+        headers.GROUPS: "{gatekey_groups}",
+        headers.DEVICE: "{gatekey_device}",
+        headers.ISSUER: "{tls_client_issuer}",
+        headers.VERIFY: "SUCCESS",
+        headers.CLIENT_CERT: ":{tls_client_certificate_der_base64}:",
+    }
+    return "\n".join(f'\t\trequest_header {name} "{value}"' for name, value in values.items())
+
+
+def _proxy(site: Site) -> str:
+    app = upstream(site)
+    if app.scheme == "unix":
+        return f"unix/{app.host}"
+    return f"{app.url} {{\n\t\t\ttransport http {{\n\t\t\t\ttls_server_name {app.host}\n\t\t\t}}\n\t\t}}" if app.scheme == "https" else app.dial
+
+
+def _redirect(site: Site) -> str:
+    ports: dict[int, list[str]] = {}
+    for host, port in map(address, site.plain):
+        ports.setdefault(port, []).append(bracketed(host))
+    return "".join(
+        f"\n# Plain HTTP: a redirect and nothing else.\nhttp://{site.host}:{port} {{\n\tbind {' '.join(hosts)}\n"
+        f"\tredir https://{site.public_host}{{uri}} 301\n}}\n"
+        for port, hosts in ports.items()
+    )
