@@ -16,19 +16,23 @@ from .config import Config
 from .errors import Conflict, Misconfigured
 from .keys.files import FileKeyring
 from .model.profile import Profile
-from .ports import Clock, Entropy, SystemClock, SystemEntropy
+from .ports import Clock, Entropy, Signer, SystemClock, SystemEntropy
 from .store import schema
 from .store.database import Database
 from .store.dialect import SQLite
 from .store.ledger import Ledger
 from .store.reads import Reads
-from .x509.certificate import assemble
+from .x509.certificate import Certificate, assemble
 
 Passphrase = Callable[[], bytes]
 
 
 class Founding(NamedTuple):
-    """What `init` is told. `days`: life of the roots, None for the profile's. `domains`, `ips`: name constraints on what issues leaves."""
+    """What `init` is told. `days`: life of the roots, None for the profile's. `domains`, `ips`: name constraints on what issues leaves.
+
+    `root_elsewhere`: only keys and requests for the issuing CAs are made, to be signed by a root that is not here. `root`: an existing root's certificate and
+    key, which certify the issuing CAs now and are not kept.
+    """
 
     name: str
     flat: bool = False
@@ -39,6 +43,8 @@ class Founding(NamedTuple):
     ips: tuple[str, ...] = ()
     unencrypted_keys: bool = False
     passphrase_file: Path | None = None
+    root_elsewhere: bool = False
+    root: tuple[Certificate, Signer] | None = None
 
 
 def actor() -> str:
@@ -166,14 +172,10 @@ def create_authority(
         authority = _compose(config, passphrase, clock, entropy, who, db)
         FileKeyring(staging, None, entropy).make("audit", "ed25519")
         (staging / ".lock").unlink(missing_ok=True)
-        constraints = constraints_for(founding.domains, founding.ips)
-        made = ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints)
+        for name, text in _found(authority, founding).items():
+            files.create(staging / "authorities" / name, text)
         if founding.unencrypted_keys:
             ceremony.note(authority, "keys.unencrypted", "keys")
-        from .x509 import pem
-
-        for record, released in zip(authority.records(), made, strict=True):
-            files.create(staging / "authorities" / f"{record.name}.crt", pem.encode("CERTIFICATE", released.der))
         files.create(staging / "gatekey.toml", configuration.write(config), files.PRIVATE)
         authority.close()
         _settle(staging, home)
@@ -181,6 +183,22 @@ def create_authority(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return open_authority(home, passphrase=passphrase, clock=clock, entropy=entropy, who=who)
+
+
+def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
+    """Makes the CAs, or what a root elsewhere needs to make them; answers with the files for `authorities/`."""
+    from .authority import ceremony, corporate
+    from .x509 import pem
+
+    constraints = constraints_for(founding.domains, founding.ips)
+    if founding.root_elsewhere:
+        made = corporate.make_requests(authority, founding.key_type)
+        return {f"{name}.csr": pem.encode("CERTIFICATE REQUEST", der) for name, der in made.items()}
+    if founding.root:
+        corporate.adopt(authority, *founding.root, key_type=founding.key_type, constraints=constraints)
+    else:
+        ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints)
+    return {f"{record.name}.crt": pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.records()}
 
 
 def _refuse_taken(home: Path) -> None:

@@ -155,6 +155,7 @@ def issuer_facts(name: str, certificate: Certificate, key_type: str) -> IssuerFa
     return IssuerFacts(
         name=name,
         not_after=certificate.not_after,
+        not_before=certificate.not_before,
         ca_key_type=key_type,
         path_length=certificate.path_length,
         permitted_dns=tuple(permitted.dns) if permitted and permitted.dns else None,

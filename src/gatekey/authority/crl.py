@@ -63,7 +63,8 @@ def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> Curre
         raise Misconfigured(
             "crl-needs-key",
             f"the CRL of {name} {why}, and its key is not here to sign another",
-            hint=f"bring {name}.key back into {authority.config.home / 'keys'}, run gatekey crl --authority {name}, take it away again",
+            hint=f"bring {name}.key back into {authority.config.home / 'keys'}, run gatekey crl --authority {name}, take it away again;"
+            " if its CRLs are signed elsewhere: gatekey authority install FILE",
         )
     return make(authority, name)
 

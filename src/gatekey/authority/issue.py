@@ -59,7 +59,7 @@ def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *,
         plan = decide_for(authority, request, holder, now, alone=alone)  # 1 and 2
         for note in plan.notes:
             say(note)
-        drafts.append((draft(authority, request, plan), holder))  # 3
+        drafts.append((draft(authority, request, plan, say), holder))  # 3
     for issuer in {one.issuer for one, _ in drafts}:
         authority.signer(issuer)  # a key that is away or a wrong passphrase is found out before anything is recorded
     recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=now, alone=alone)  # 4
@@ -158,8 +158,11 @@ def urls_for(authority: Authority, issuer: str) -> Urls:
     return Urls(crl=(f"{base}/crl/{issuer}.crl",), issuer=(f"{base}/ca/{issuer}.crt",), ocsp=(f"{base}/ocsp",))
 
 
-def draft(authority: Authority, request: Request, plan: Plan) -> Draft:
-    """Step 3. Raises Refused("lint") when the finished bytes are not what they should be: then nothing is recorded and nothing is signed."""
+def draft(authority: Authority, request: Request, plan: Plan, say: Say = silent) -> Draft:
+    """Step 3. Raises Refused("lint") when the finished bytes are not what they should be: then nothing is recorded and nothing is signed.
+
+    `say` hears what lint has to tell that is no reason to refuse.
+    """
     public = read_spki(plan.spki)
     self_signed = request.issuer == request.holder.removeprefix("authority:")
     above: Certificate | None = None
@@ -170,10 +173,11 @@ def draft(authority: Authority, request: Request, plan: Plan) -> Draft:
         above, encoding = issuing.certificate, issuing.encoding
     serial = draw_serial(authority)
     tbs = encode_tbs(plan, serial, encoding)
-    findings = [finding for finding in lint_certificate(tbs, above) if finding.severity == "error"]
-    if findings:
-        reasons = tuple(Reason("lint", f"{finding.lint}: {finding.message} ({finding.source})") for finding in findings)
+    findings = lint_certificate(tbs, above)
+    if reasons := tuple(Reason("lint", f"{finding.lint}: {finding.message} ({finding.source})") for finding in findings if finding.severity == "error"):
         raise Refused.because(reasons)
+    for finding in findings:
+        say(f"{finding.message} ({finding.source})")
     lineage = f"{request.issuer}/{serial}"
     renews = ""
     if request.renews:

@@ -42,7 +42,7 @@ def client(
     Raises Conflict when the login has another e-mail already, Refused when the login cannot be one.
     """
     if problem := login_problem(login):
-        raise Refused("bad-login", problem, hint="for example ann or ann.miller; the display name may have any characters: gatekey people set LOGIN --name ...")
+        raise Refused("bad-login", problem, hint="for example ann or ann-miller; the display name may have any characters: gatekey people set LOGIN --name ...")
     known = authority.reads.holder(login)
     if known and email and known.email and known.email.lower() != email.lower():
         raise Conflict(

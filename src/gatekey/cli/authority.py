@@ -9,10 +9,13 @@ import click
 
 from .. import files
 from ..authority import crl as crls
+from ..errors import Malformed
 from ..model.instants import day, iso
 from ..x509 import pem
+from ..x509.sniff import sniff
 from . import say
-from .session import Family, Session, pass_session
+from .inputs import NAMES
+from .session import Family, Session, pass_session, passphrase_option
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
@@ -64,6 +67,10 @@ def list_(session: Session) -> None:
         ]
         for a in accounts
     ]
+    from ..authority.corporate import waiting
+
+    for name in waiting(held):
+        session.words(f"{name} has a key and waits for its certificate: {held.config.home / 'authorities' / name}.csr, then gatekey authority install FILE...")
     say.table(["authority", "role", "subject", "key", "key is", "until", "CRL good until"], rows, empty="")
     for sentence in crls.warnings(held):
         say.warn(sentence)
@@ -119,3 +126,35 @@ def export(session: Session, name: str | None, out: Path, der: bool, force: bool
         say.result(str(path))
     for each in names:
         session.words(f"{each}: SHA-256 {held.issuing(each).certificate.fingerprint}, until {day(held.issuing(each).certificate.not_after)}")
+
+
+@authority.command("install")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@passphrase_option
+@pass_session
+def install(session: Session, paths: tuple[Path, ...]) -> None:
+    """Take in what a root elsewhere has signed: certificates of our issuing CAs, those above them, and the CRL of their root.
+
+    \b
+      gatekey authority install people.crt servers.crt root.crt root.crl
+      gatekey authority install root.crl              a newer CRL of the root, in time before the old one runs out
+    """
+    from ..authority import corporate
+    from .inputs import read
+
+    held = session.authority(writing=True)
+    objects = [found for path in paths for found in sniff(read(path, files.MAX_INPUT))]
+    certificates = [der for kind, der in objects if kind == "certificate"]
+    lists = [der for kind, der in objects if kind == "crl"]
+    if other := [kind for kind, _ in objects if kind not in ("certificate", "crl")]:
+        raise Malformed("wrong-kind", f"there is {NAMES.get(other[0], other[0])} among the files", hint="give certificates and CRLs only")
+    done = corporate.install(held, certificates, lists)
+    for record in held.records():
+        path = held.config.home / "authorities" / f"{record.name}.crt"
+        if not path.exists():
+            files.create(path, pem.encode("CERTIFICATE", held.issuing(record.name).certificate.der))
+    if session.json:
+        say.as_json({"done": done})
+        return
+    for line in done:
+        say.result(line)

@@ -20,6 +20,8 @@ from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
+    from ..keys.material import PrivateKey
+    from ..x509.certificate import Certificate
 
 
 @click.command("init", cls=Verb)
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--url", default="", help="Where people will reach the service over HTTP: goes into certificates as CRL and AIA addresses.")
 @click.option("--permit-domain", "domains", multiple=True, metavar="D", help="Only hosts and e-mail of this domain, ever (name constraints). May be repeated.")
 @click.option("--permit-ip", "ips", multiple=True, metavar="CIDR", help="With --permit-domain: these addresses too (otherwise none).")
+@click.option("--root-csr", is_flag=True, help="The root is elsewhere: make keys and requests for the issuing CAs.")
+@click.option("--root-cert", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="An existing root that certifies our issuing CAs now.")
+@click.option("--root-key", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Its key; used for this alone and not kept.")
 @click.option("--admin", metavar="LOGIN", help="Also a certificate for yourself, in the group administrators.")
 @click.option("--unencrypted-keys", is_flag=True, help="Keys without a passphrase. Whoever reads the disk is the authority.")
 @passphrase_option
@@ -43,6 +48,9 @@ def init(
     url: str,
     domains: tuple[str, ...],
     ips: tuple[str, ...],
+    root_csr: bool,
+    root_cert: Path | None,
+    root_key: Path | None,
     admin: str | None,
     unencrypted_keys: bool,
 ) -> None:
@@ -56,21 +64,49 @@ def init(
       gatekey init "Kitty CA"
       gatekey init "Kitty CA" --permit-domain kitty.example --passphrase-file /root/kitty.pass
       gatekey init kitty-ca --flat --key-type rsa-4096
+      gatekey init "Kitty CA" --root-csr            signed by a root elsewhere
     """
+    if (root_cert is None) != (root_key is None):
+        raise click.UsageError("--root-cert and --root-key belong together")
+    if (root_csr or root_cert) and (flat or days is not None):
+        raise click.UsageError("with a root that exists there is nothing for --flat and --days to say")
+    if root_csr and (root_cert or admin or domains or ips):
+        raise click.UsageError("with --root-csr the root decides: --root-cert, --admin and the --permit options do not apply")
     domains = tuple(domain.lower().lstrip(".").removeprefix("*.") for domain in domains)
     _check(name, url, domains, ips, flat=flat)
     home = session.place
     passphrase, file = _passphrase(session, unencrypted=unencrypted_keys)
-    founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file)
+    root = _existing_root(root_cert, root_key) if root_cert and root_key else None
+    founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file, root_csr, root)
     if key_type.startswith("rsa-"):
         session.words(f"making {'one' if flat else 'four'} {key_type} key{'' if flat else 's'}; this takes some seconds")
     authority = app.create_authority(home, founding, passphrase=passphrase)
-    if session.json:
+    if root_csr:
+        _tell_requests(session, home)
+    elif session.json:
         say.as_json({"home": str(home), "name": name, "flat": flat, "authorities": [_account(authority, record.name) for record in authority.records()]})
     else:
         _tell(session, authority, home)
     if admin:
         _administrator(session, authority, admin)
+
+
+def _existing_root(certificate: Path, key: Path) -> tuple[Certificate, PrivateKey]:
+    from ..x509.certificate import read_certificate
+    from .inputs import of_kind, private_key
+
+    return read_certificate(of_kind(certificate, "certificate")), private_key(key)
+
+
+def _tell_requests(session: Session, home: Path) -> None:
+    requests = [home / "authorities" / f"{name}.csr" for name in ("people", "servers")]
+    if session.json:
+        say.as_json({"home": str(home), "requests": [str(path) for path in requests]})
+        return
+    for path in requests:
+        say.result(str(path))
+    session.words("have both signed as authorities (CA:TRUE, keyCertSign and cRLSign, no extended key usage, path length 0), then:")
+    session.words("  gatekey authority install people.crt servers.crt root.crt root.crl")
 
 
 def _check(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, ...], *, flat: bool) -> None:
@@ -137,12 +173,15 @@ def _tell(session: Session, authority: Authority, home: Path) -> None:
     for record in authority.records():
         certificate = authority.issuing(record.name).certificate
         session.words(f"  {record.name.ljust(12)}  {certificate.common_name}, {authority.issuing(record.name).key_type}, until {day(certificate.not_after)}")
-    roots = [record.name for record in authority.records() if record.role == "root"]
+    roots = [record.name for record in authority.records() if record.role == "root" and authority.has_key(record.name)]
     if roots:
         session.words()
         session.words("Everything but ceremonies and the root CRLs works without the root keys. Move them to a safe place now:")
         for root in roots:
             session.words(f"  {home / 'keys' / root}.key")
+    elif any(record.role == "root" for record in authority.records()):
+        session.words("The root's key was not kept. A CRL that lists nothing was signed for the root; if it has revoked anything, install its own now:")
+        session.words("  gatekey authority install root.crl")
     if authority.config.unencrypted_keys:
         say.warn("the keys are not encrypted: whoever can read the disk is the authority")
     session.words()

@@ -298,6 +298,28 @@ class Ledger:
             tx.run("DELETE FROM crl WHERE issuer = :issuer AND number < :old AND state <> 'recorded'", issuer=released.issuer, old=old)
         return released
 
+    def install(self, record: AuthorityRecord, tbs: bytes, signature: bytes, der: bytes, row: dict[str, object], *, now: int) -> None:
+        """Takes in the certificate of an authority that was signed elsewhere, with the authority's row. One transaction; raises Conflict when it is here."""
+        who = str(row["requester"])
+        with self.db.transaction("install authority") as tx:
+            if tx.one("SELECT 1 FROM authority WHERE name = :name", name=record.name):
+                raise Conflict("authority-exists", f"the authority {record.name} has its certificate already")
+            people.ensure(tx, Holder(str(row["holder"]), "authority", name=str(row["common_name"])), who, now)
+            tx.insert("authority", {**record._asdict(), "position": _count(tx, "authority")})
+            more = {"issuer": record.parent, "serial": record.serial, "state": "released", "tbs": tbs, "signature": signature, "fingerprint": fingerprint(der)}
+            tx.insert("certificate", {**row, **more, "owner": "", "lease_until": now, "recorded_at": now, "released_at": now})
+            audit.append(tx, now, Event(who, "authority.install", record.name, {"fingerprint": fingerprint(der)}))
+
+    def install_crl(self, issuer: str, tbs: bytes, signature: bytes, this_update: int, next_update: int, entries: int, *, now: int, actor: str) -> None:
+        """Takes in the CRL of an authority whose key is not here. Its place in our order is behind all that came before."""
+        with self.db.transaction("install CRL") as tx:
+            last = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer", issuer=issuer)
+            number = int(last[0] or 0) + 1 if last else 1
+            row = {"issuer": issuer, "number": number, "state": "released", "tbs": tbs, "signature": signature, "this_update": this_update}
+            more = {"next_update": next_update, "revocation": 0, "entries": entries, "owner": "", "lease_until": now}
+            tx.insert("crl", {**row, **more})
+            audit.append(tx, now, Event(actor, "crl.install", f"{issuer}/{number}", {"entries": entries}))
+
     def der(self, which: CertificateId) -> bytes:
         """A released certificate's DER. Raises NotFound."""
         with self.db.read() as tx:
