@@ -136,7 +136,7 @@ def test_lifespan_passes() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(IdentityMiddleware(app, trust="unix")({"type": "lifespan"}, None, None))  # type: ignore[arg-type]  # lifespan uses neither here
+    asyncio.run(IdentityMiddleware(app, trust="unix")({"type": "lifespan"}, None, None))
     assert seen == ["lifespan"]
 
 

@@ -129,7 +129,7 @@ def test_a_connection_is_never_resumed_and_always_1_3(place: Place) -> None:
     app = IdentityMiddleware(echo_asgi, source="tls", bundle=place.house.bundle)
     with serving(app, http=ours.Http, **tls(place)) as port:
         context = browser(place, place.house.ann)
-        sessions = []
+        sessions: list[ssl.SSLSession] = []
         for session in (None, True):
             with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain, session=sessions[0] if session else None) as secure:
                 secure.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -137,6 +137,7 @@ def test_a_connection_is_never_resumed_and_always_1_3(place: Place) -> None:
                     pass
                 assert secure.version() == "TLSv1.3"
                 assert not secure.session_reused
+                assert secure.session is not None
                 assert not secure.session.has_ticket
                 sessions.append(secure.session)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Unpack
 
 from ..errors import GatekeyError, Malformed, Misconfigured
 from .certificates import one
 from .client import NOBODY, Client
-from .doorman import Doorman
+from .doorman import Doorman, Options
 from .headers import sort_out
 from .sources import Claim
 from .trust import Peer
@@ -17,7 +17,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Each framework has its own types for the three; any of them will do.
+App = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 #: Where the client stands in the scope, and where our uvicorn protocol puts the peer that it saw on the socket.
@@ -37,13 +38,13 @@ class IdentityMiddleware:
     A WebSocket ends (1008) at the first message after its client was put on the deny list.
     """
 
-    def __init__(self, app: App, doorman: Doorman | None = None, **options: Any) -> None:
+    def __init__(self, app: App, doorman: Doorman | None = None, **options: Unpack[Options]) -> None:
         self.app = app
         self.doorman = doorman or Doorman(**options)
         if self.doorman.source.inside == "environ":
             raise Misconfigured("identity-source", "mod_wsgi speaks WSGI; an ASGI app cannot have it in front", hint='use source="mod_ssl" with trust')
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import Malformed, Misconfigured, Refused
 from .bundle import Watched, read_denied, read_people
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 _NO_FACTS = Facts("", "", "", "", "", 0, 0)
 #: How many claims are remembered, and how many characters one may have.
 _REMEMBERED, _WORDS = 1024, 16 * 1024
+
+
+class Options(TypedDict, total=False):
+    """The arguments of Doorman, for middleware that passes them on."""
+
+    trust: Speakers
+    source: str | Source
+    bundle: str | os.PathLike[str] | None
+    deny: bool
+    anonymous: bool
+    keep: Iterable[str]
+    clock: Callable[[], float]
 
 
 class Doorman:

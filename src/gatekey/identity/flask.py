@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, Unpack
 
 from flask import Flask, abort, request
 from werkzeug.local import LocalProxy
 
 from . import wsgi
 from .client import Client
-from .doorman import Doorman
+from .doorman import Doorman, Options
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ R = TypeVar("R")
 class Identity:
     """Puts the WSGI middleware around an app and `client` into its templates. Takes the options of Doorman, or one that is ready."""
 
-    def __init__(self, app: Flask, doorman: Doorman | None = None, **options: Any) -> None:
+    def __init__(self, app: Flask, doorman: Doorman | None = None, **options: Unpack[Options]) -> None:
         app.wsgi_app = wsgi.IdentityMiddleware(app.wsgi_app, doorman, **options)  # type: ignore[method-assign]  # the place that Flask's docs name for it
         app.context_processor(lambda: {"client": client_of()})
 

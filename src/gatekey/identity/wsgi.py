@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from ..errors import GatekeyError, Misconfigured
 from .asgi import CLIENT, refusal
 from .client import NOBODY, Client
-from .doorman import Doorman
+from .doorman import Doorman, Options
 from .headers import MAX_VALUE, environ_key, sort_out_environ, too_long
 from .sources import Claim
 from .trust import Peer
@@ -28,7 +28,7 @@ class IdentityMiddleware:
     Takes the options of Doorman, or one that is ready. A request that lies about identity gets 400, one without a client 403 (unless `anonymous=True`).
     """
 
-    def __init__(self, app: App, doorman: Doorman | None = None, **options: Any) -> None:
+    def __init__(self, app: App, doorman: Doorman | None = None, **options: Unpack[Options]) -> None:
         self.app = app
         self.doorman = doorman or Doorman(**options)
 
