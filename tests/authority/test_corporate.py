@@ -40,7 +40,8 @@ class Corp:
 
     def sign(self, csr: Path, extensions: str = CA) -> bytes:
         (self.folder / "ext").write_text(extensions)
-        self.run("x509", "-req", "-in", str(csr), "-CA", "root.crt", "-CAkey", "root.key", "-CAcreateserial", "-days", "2000", "-extfile", "ext", "-out", "out.crt")
+        issuer = ["-CA", "root.crt", "-CAkey", "root.key", "-CAcreateserial"]
+        self.run("x509", "-req", "-in", str(csr), *issuer, "-days", "2000", "-extfile", "ext", "-out", "out.crt")
         return self.der("out.crt")
 
     def crl(self) -> bytes:
@@ -69,7 +70,8 @@ def prove(authority: app.Authority, tmp_path: Path) -> None:
     released = issue(authority, *requests.client(authority, "ann", material.make("p256").spki))
     bundle.publish(authority, tmp_path / "bundle")
     (tmp_path / "ann.crt").write_bytes(pem.encode("CERTIFICATE", released.der))
-    words = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-crl_check_all", "-CRLfile", "bundle/all.crl.pem", "-CAfile", "bundle/people-chain.pem", "ann.crt"]
+    words = ["openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-crl_check_all", "-CRLfile", "bundle/all.crl.pem"]
+    words += ["-CAfile", "bundle/people-chain.pem", "ann.crt"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert findings(authority) == []
