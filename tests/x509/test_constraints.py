@@ -29,6 +29,7 @@ INSIDE = [
     ("dns", ".example.com", "www.example.com", True),
     ("dns", ".example.com", "example.com", False),
     ("dns", "", "anything.test", True),
+    ("dns", ".", "anything.test", False),
     ("dns", "example.com", "*.example.com", True),
     ("emails", "example.com", "ann@example.com", True),
     ("emails", "example.com", "ann@EXAMPLE.com", True),

@@ -158,10 +158,20 @@ def test_mistakes_are_told(data: bytes, code: str, words: str) -> None:
     assert words in caught.value.message
 
 
+def test_many_beginnings_without_an_end_are_no_work() -> None:
+    import time
+
+    started = time.process_time()
+    with pytest.raises(Malformed):
+        pkcs8.unlock((b"-----BEGIN A-----\n" * 3600)[: pkcs8.MOST_BYTES], None)
+    assert time.process_time() - started < 1
+
+
 def test_a_key_beside_its_certificate_is_found() -> None:
     text = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + pkcs8.to_pem(plain())
     assert pkcs8.unlock(text, None) == plain()
     assert pkcs8.unlock(text.replace(b"\n", b"\r\n"), None) == plain()
+    assert pkcs8.unlock(b"-----BEGIN CERTIFICATE-----\ncut\n" + pkcs8.to_pem(plain()), None) == plain()
 
 
 @pytest.mark.parametrize("iterations", [0, -1, pbe.MOST_ITERATIONS + 1, 2**62])

@@ -90,7 +90,7 @@ def _listed(bases: tuple[str | bytes, ...]) -> str:
 
 def _dns_inside(base: str, name: str, excluded: bool) -> bool:
     """The name itself or anything below it; with a dot in front only what is below. `*.a.example` also meets an exclusion of `b.a.example`."""
-    base, name = base.lower().rstrip("."), name.lower().rstrip(".")
+    base, name = base.lower(), name.lower().removesuffix(".")
     if not base or name == base or name.endswith(base if base.startswith(".") else "." + base):
         return True
     return excluded and name.startswith("*.") and base.lstrip(".").partition(".")[2] == name[2:]

@@ -18,7 +18,7 @@ ED25519 = "1.3.101.112"
 MOST_BYTES = 64 * 1024
 
 _LABELS = {"PRIVATE KEY": "pkcs8", "ENCRYPTED PRIVATE KEY": "encrypted", "RSA PRIVATE KEY": "pkcs1", "EC PRIVATE KEY": "sec1"}
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n(.*?)-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----[ \t]*\r?\n")
 
 
 class PrivateKeyInfo(NamedTuple):
@@ -248,7 +248,7 @@ def _find(data: bytes) -> tuple[str, bytes]:
     """The one private key in `data`: its form and its bytes (DER; for "traditional" the PEM block)."""
     if b"-----BEGIN " not in data:
         return _form_of_der(data), data
-    blocks = [(m[1].decode(), m[2], m[0]) for m in _BLOCK.finditer(data)]
+    blocks = _blocks(data)
     keys = [(label, body, block) for label, body, block in blocks if label.endswith("PRIVATE KEY")]
     if len(keys) > 1:
         raise Malformed("bad-private-key", f"the file holds {len(keys)} private keys; give one at a time")
@@ -265,6 +265,23 @@ def _find(data: bytes) -> tuple[str, bytes]:
         return _LABELS[label], binascii.a2b_base64(re.sub(rb"\s+", b"", body), strict_mode=True)
     except binascii.Error:
         raise Malformed("bad-private-key", "the private key's PEM block is not base64: the file is cut or damaged") from None
+
+
+def _blocks(data: bytes) -> list[tuple[str, bytes, bytes]]:
+    """PEM blocks as (label, body, whole). What has no end is passed over."""
+    found: list[tuple[str, bytes, bytes]] = []
+    endless: set[bytes] = set()  # labels without an end from here on: not to be looked for again and again
+    at = 0
+    while begin := _BEGIN.search(data, at):
+        at = begin.end()
+        end = b"-----END " + begin[1] + b"-----"
+        stop = -1 if end in endless else data.find(end, at)
+        if stop < 0:
+            endless.add(end)
+            continue
+        at = stop + len(end)
+        found.append((begin[1].decode(), data[begin.end() : stop], data[begin.start() : at]))
+    return found
 
 
 def _form_of_der(data: bytes) -> str:
