@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,9 @@ from kit.pki import Leaf, Pki, make_pki
 HOST = "app.example"
 SIBLING = "public.example"
 
-_IDENTITY_HEADERS = ("X-Client-User", "X-Client-Groups", "X-SSL-Client-Verify", "X-WEBAUTH-USER", "Remote-User", "X-Forwarded-User", "Client-Cert", "X-Forwarded-Client-Cert")
+_IDENTITY_HEADERS = (
+    "X-Client-User", "X-Client-Groups", "X-SSL-Client-Verify", "X-WEBAUTH-USER", "Remote-User", "X-Forwarded-User", "Client-Cert", "X-Forwarded-Client-Cert",
+)  # fmt: skip
 
 
 class Text(NamedTuple):
@@ -147,8 +149,9 @@ frontend private
     bind [::1]:@port@ ssl crt @combined@ ca-file @chain@ crl-file @crl@ verify required strict-sni>>
     <<rule:http-request deny deny_status 421 if !{ ssl_fc_sni,lower -m str @host@ }>>
 """
-    + "\n".join(f"    http-request del-header {name}" for name in (*_IDENTITY_HEADERS, "X_Client_User"))
+    + "\n".join(f"    http-request del-header {name}" for name in _IDENTITY_HEADERS)
     + """
+    <<lookalike:http-request del-header X_Client_User>>
     http-request set-header X-Client-User %[ssl_c_s_dn(cn)]
     default_backend app
 backend app
@@ -216,7 +219,7 @@ class Site:
         """Every port and address of this site and no others: other tests run on the same machine."""
         return Target(
             HOST, self.port, address="127.0.0.1", address6="::1", http_port=self.plain, app_ports=(self.other,), tls_ports=(self.other,),
-            siblings=(SIBLING,), roots=self.servers_pki.chain_pem, closing=4.0,
+            siblings=(SIBLING,), roots=self.servers_pki.root.pem, closing=4.0,
         )  # fmt: skip
 
     def check(self, *, only: Sequence[str] = (), revoke: bool = False, **changes: Any) -> Report:
@@ -229,12 +232,19 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(text: Text, folder: Path, *, states: dict[str, str] | None = None, **parts: str) -> Iterator[Site]:
-    """A running site. `states`: those of the CRLs that it starts with (`root`, `issuing`); `parts`: what stands in the text instead of its good form."""
+def site(
+    text: Text, folder: Path, *, states: dict[str, str] | None = None, prepare: Callable[[Site], None] | None = None, **parts: str
+) -> Iterator[Site]:
+    """A running site. `states`: those of the CRLs that it starts with (`root`, `issuing`); `parts`: what stands in the text instead of its good form.
+
+    `prepare` writes further files that the text names.
+    """
     s = Site(text, folder, parts)
     s.publish(**(states or {}))
     with backend() as app:
         s.app = app
+        if prepare:
+            prepare(s)
         filled = text.filled({key: value for key, value in parts.items() if key != "main"}, s.facts())
         server: Any = STARTERS[text.kind](filled, folder, [s.port, s.plain])
         server.main = parts.get("main", text.main)

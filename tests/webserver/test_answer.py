@@ -94,7 +94,7 @@ def test_any_bytes_are_an_answer_or_refused(pieces: list[bytes], method: str) ->
     try:
         response = read_response(stream(*pieces), method)
     except Malformed as error:
-        assert error.code in {"no-answer", "bad-answer"}  # noqa: PT017
+        assert error.code in {"no-answer", "bad-answer"}
     else:
         assert 100 <= response.status <= 999
         assert len(response.body) <= MOST_BODY

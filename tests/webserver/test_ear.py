@@ -45,7 +45,10 @@ def test_certificates() -> None:
     assert heard(11, TLS12, vector(3, vector(3, b"one") + vector(3, b"two"))).chain == (b"one", b"two")
 
 
-@pytest.mark.parametrize(("extension", "allowed"), [(b"", False), (b"\x00\x2a" + vector(2, b"\x00\x00\x40\x00"), True), (b"\x00\x2a" + vector(2, bytes(4)), False)])
+@pytest.mark.parametrize(
+    ("extension", "allowed"),
+    [(b"", False), (b"\x00\x2a" + vector(2, b"\x00\x00\x40\x00"), True), (b"\x00\x2a" + vector(2, bytes(4)), False)],
+)
 def test_tickets(extension: bytes, allowed: bool) -> None:
     ear = heard(4, TLS13, bytes(8) + vector(1, b"nonce") + vector(2, b"ticket") + vector(2, extension))
     assert (ear.tickets, ear.early_data) == (1, allowed)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from kit.pki import Pki, make_pki
 
 from gatekey.webserver import forged
 from gatekey.webserver.knock import Identity, check_identity
+from kit.pki import Pki, make_pki
 
 NOW = int(time.time())
 SERIAL = bytes(range(15))
@@ -37,7 +37,8 @@ def verify(openssl: str, identity: Identity, trusted: bytes, folder: Path) -> st
     (folder / "leaf.pem").write_bytes(_pem(leaf))
     (folder / "rest.pem").write_bytes(b"".join(map(_pem, rest)) or _pem(leaf))
     (folder / "trusted.pem").write_bytes(trusted)
-    command = [openssl, "verify", "-CAfile", folder / "trusted.pem", "-untrusted", folder / "rest.pem", "-purpose", "sslclient", folder / "leaf.pem"]
+    command = [openssl, "verify", "-CAfile", str(folder / "trusted.pem"), "-untrusted", str(folder / "rest.pem"), "-purpose", "sslclient"]
+    command.append(str(folder / "leaf.pem"))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr
 
@@ -70,10 +71,9 @@ def test_a_door_that_trusts_the_forger_lets_him_in(tmp_path: Path, program: Call
     identity = forged.false_authority(names(make_pki()), NOW, SERIAL)
     chain = x509.load_pem_x509_certificates(identity.chain)
     assert len(chain) == 2
-    done = subprocess.run(
-        [program("openssl"), "verify", "-partial_chain", "-purpose", "sslclient", "-trusted", _write(tmp_path / "t.pem", _pem(chain[1])), _write(tmp_path / "l.pem", _pem(chain[0]))],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    trusted, leaf = _write(tmp_path / "trusted.pem", _pem(chain[1])), _write(tmp_path / "leaf.pem", _pem(chain[0]))
+    command = [program("openssl"), "verify", "-partial_chain", "-purpose", "sslclient", "-trusted", str(trusted), str(leaf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.pki import make_pki
-from kit.servers import free_port, wait_until
 
 from gatekey.webserver.answer import ALERT, ANSWERED, CLOSED, TIMEOUT, UNREADABLE
 from gatekey.webserver.hello import OLD, read_reply, say_hello
 from gatekey.webserver.knock import Budget
+from kit.pki import make_pki
+from kit.servers import free_port, wait_until
 
 
 @pytest.mark.interop
@@ -24,7 +24,8 @@ from gatekey.webserver.knock import Budget
 def test_openssl_understands_it(option: str, spoken: str, tmp_path: Path, program: Callable[[str], str]) -> None:
     files = make_pki().server("app.example").write(tmp_path)
     port = free_port()
-    command = [program("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", option, "-cipher", "ALL:@SECLEVEL=0", "-cert", files.certificate, "-key", files.key]
+    command = [program("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", option, "-cipher", "ALL:@SECLEVEL=0"]
+    command += ["-cert", str(files.certificate), "-key", str(files.key)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             wait_until(lambda: _listens(port), "openssl s_server")

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from kit.pki import Leaf, make_pki, new_key
 
 from gatekey.errors import Malformed, Unavailable
 from gatekey.webserver import knock as knocking
 from gatekey.webserver.answer import ALERT, ANSWERED, CLOSED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREADABLE, Answer
 from gatekey.webserver.knock import Budget, Identity, Knock, Line, check_identity, connect, knock
+from kit.pki import Leaf, make_pki, new_key
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -115,13 +115,19 @@ def test_what_was_asked(tmp_path: Path) -> None:
     with serving(talk, tmp_path) as port:
         try_(port, method="POST", path="/x?y=1", headers=(("X-Thing", "1"),), host="other.example")
         try_(port, headers=(("Connection", "Upgrade"), ("Upgrade", "websocket")))
-    head = "POST /x?y=1 HTTP/1.1\r\nHost: other.example\r\nUser-Agent: gatekey-check\r\nAccept: */*\r\nX-Thing: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    assert seen[0].decode() == head
+    lines = ["POST /x?y=1 HTTP/1.1", "Host: other.example", "User-Agent: gatekey-check", "Accept: */*", "X-Thing: 1", "Connection: close", "Content-Length: 0"]
+    assert seen[0].decode() == "\r\n".join(lines) + "\r\n\r\n"
     assert seen[1].count(b"Connection:") == 1
 
 
 @pytest.mark.parametrize(
-    ("sent", "kind"), [(b"", CLOSED), (b"220 mail.example ESMTP\r\n\r\n", UNREADABLE), (b"HTTP/1.1 200 OK\r\nX: ", UNREADABLE), (b"HTTP/1.1 200 OK\r\n\r\nx", ANSWERED)]
+    ("sent", "kind"),
+    [
+        (b"", CLOSED),
+        (b"220 mail.example ESMTP\r\n\r\n", UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\nX: ", UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\n\r\nx", ANSWERED),
+    ],
 )
 def test_bad_moods(sent: bytes, kind: str, tmp_path: Path) -> None:
     def talk(peer: ssl.SSLSocket) -> None:

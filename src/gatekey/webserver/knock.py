@@ -106,6 +106,9 @@ class Line:
         self.heard = heard
         self.patience = patience
         self.end = 0.0
+        # Asked now: after an alert OpenSSL no longer knows.
+        self.tls = (sock.version() or "") if isinstance(sock, ssl.SSLSocket) else ""
+        self.resumed = isinstance(sock, ssl.SSLSocket) and bool(sock.session_reused)
         self._kept: ssl.SSLSession | None = None
 
     @property
@@ -171,9 +174,7 @@ class Line:
         self.sock.settimeout(left)
 
     def _told(self, answer: Answer) -> Answer:
-        if not isinstance(self.sock, ssl.SSLSocket):
-            return answer
-        return answer._replace(tls=self.sock.version() or "", resumed=bool(self.sock.session_reused), heard=self.heard)
+        return answer._replace(tls=self.tls, resumed=self.resumed, heard=self.heard)
 
 
 def knock(what: Knock, budget: Budget) -> Answer:
