@@ -30,6 +30,7 @@ VERBS = {
     "bundle": ("publish", "bundle", "The folder of files that a web server needs."),
     "trust": ("publish", "trust", "How to trust our servers' root on this machine."),
     "verify": ("verify", "verify", "Would we let this certificate in, and why not."),
+    "check": ("check", "check", "Knock at a live site: is the door really shut?"),
     "authority": ("authority", "authority", "The authority's own certificates."),
     "store": ("keep", "store", "The ledger: is it whole?"),
     "passphrase": ("keep", "passphrase", "The passphrase of the keys."),
@@ -47,7 +48,7 @@ The first five minutes:
   gatekey init "Kitty CA"                       make the authority
   gatekey issue server app.example              key and certificate for the web server
   gatekey issue client ann --email ann@x.org    key, certificate and PKCS#12 for Ann
-  gatekey bundle --out /etc/gatekey             what the web server needs to know
+  gatekey bundle --out /etc/gatekey/bundle      what the web server needs to know
   gatekey revoke ann                            shut the door on Ann
 
 REF is a serial in hex, a fingerprint, a login, an e-mail or a certificate file. Exit codes: 0 done, 1 refused or found wanting, 2 usage,

@@ -1,0 +1,81 @@
+"""Test identities for `gatekey check`: short-lived certificates of `gatekey-probe`, issued and recorded like all others, with keys that exist in memory only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import GatekeyError
+from ..keys import material
+from ..model.holder import Holder
+from ..model.names import Names
+from ..model.request import CertificateId, Request
+from ..x509 import pem
+from . import bundle, revoke
+from .issue import issue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .authority import Authority
+
+#: Whom the probes belong to. Give it a group when a site lets only groups in: gatekey people set gatekey-probe --group G.
+LOGIN = "gatekey-probe"
+_HOST = "gatekey-probe.invalid"
+
+
+class Probe(NamedTuple):
+    """A certificate with its key. `chain`: PEM, leaf first, without the root. `key`: PEM, not encrypted."""
+
+    id: CertificateId
+    chain: bytes
+    key: bytes
+
+
+class Probes(NamedTuple):
+    """`good` is let in; `expired`; `server`: of the servers' side; `wrong_usage`: of the people's side, but for servers; `canary`: good until it is revoked."""
+
+    good: Probe
+    expired: Probe
+    server: Probe
+    wrong_usage: Probe
+    canary: Probe
+
+
+def make(authority: Authority) -> Probes:
+    """One of each, good for an hour (the expired one: for no time at all). Raises what issuing raises."""
+    now = authority.now()
+    people = authority.issuer_for(authority.profile("probe"))
+    servers = authority.issuer_for(authority.profile("server"))
+    return Probes(
+        good=_probe(authority, "probe", people),
+        expired=_probe(authority, "probe", people, not_after=now - 60),
+        server=_probe(authority, "probe-server", servers),
+        wrong_usage=_probe(authority, "probe-server", people),
+        canary=_probe(authority, "probe", people),
+    )
+
+
+def _probe(authority: Authority, profile: str, issuer: str, *, not_after: int | None = None) -> Probe:
+    key = material.make("p256")
+    names = Names(LOGIN, dns=(_HOST,)) if profile == "probe-server" else Names(LOGIN)
+    request = Request(profile, names, key.spki, LOGIN, not_after=not_after, requester=authority.actor, door="internal", issuer=issuer)
+    released = issue(authority, request, Holder(LOGIN, "service", name="gatekey check"))
+    chain = [released.der, *(certificate.der for certificate in authority.chain(issuer)[:-1])]
+    return Probe(released.id, b"".join(pem.encode("CERTIFICATE", der) for der in chain), pem.encode("PRIVATE KEY", key.pkcs8()))
+
+
+def take_away(authority: Authority, probe: Probe, published: Path | None) -> None:
+    """Revokes a canary and publishes that, as it is done for a person: into the configured folder, and into `published` if it is another."""
+    revoke.revoke(authority, probe.id, "superseded")
+    if published is not None and published != authority.config.publish:
+        bundle.publish(authority, published)
+
+
+def possible(authority: Authority) -> str:
+    """Why no probes can be made here, in words, or ""."""
+    try:
+        for profile in ("probe", "server"):
+            authority.signer(authority.issuer_for(authority.profile(profile)))
+    except GatekeyError as problem:
+        return problem.message
+    return ""
