@@ -15,7 +15,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
-from django.test import Client as TestClient
+from django.test import Client as DjangoBrowser
 from django.test.utils import override_settings
 from django.urls import path
 
@@ -165,8 +165,8 @@ def test_without_the_middleware_nobody_is_let_in(kind: str) -> None:
 def test_djangos_own_test_client() -> None:
     with override_settings(MIDDLEWARE=[OURS], GATEKEY={"trust": "10.0.0.1"}):
         ann = {"X-Client-Verify": "SUCCESS", "X-Client-User": "ann"}
-        assert TestClient(REMOTE_ADDR="10.0.0.1", headers=ann).get("/").json()["login"] == "ann"
-        assert TestClient(REMOTE_ADDR="10.0.0.2", headers=ann).get("/").status_code == 403
+        assert DjangoBrowser(REMOTE_ADDR="10.0.0.1", headers=ann).get("/").json()["login"] == "ann"
+        assert DjangoBrowser(REMOTE_ADDR="10.0.0.2", headers=ann).get("/").status_code == 403
 
 
 def test_wrong_settings_are_said_at_the_start() -> None:
