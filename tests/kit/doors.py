@@ -68,6 +68,8 @@ class Door:
         self.files = self.site_leaf.write(folder, HOST)
         self.files.chain.with_name(self.files.chain.name + ".key").symlink_to(self.files.key)  # where HAProxy looks
         self.port, self.port6, self.plain = servers.free_ports(3)
+        if options.pop("same_port", False):
+            self.port6 = self.port
         self.options = options
         self.server: Any = None
         self.app: Any = None
@@ -144,9 +146,11 @@ class Door:
 def door(kind: str, folder: Path, **options: Any) -> Iterator[Door]:
     """A running site of the web server `kind` (nginx, apache, haproxy, caddy).
 
-    `options`: fields of Site; `pki`; `unix`: the app listens on a Unix socket; `last_words`: seconds that connections live after a reload.
+    `options`: fields of Site; `pki`; `unix`: the app listens on a Unix socket; `last_words`: seconds that connections live after a reload;
+    `same_port`: IPv6 has the port of IPv4; `beside`: makes more configuration for the same server, such as a public site.
     """
     unix, last_words = options.pop("unix", False), options.pop("last_words", LAST_WORDS)
+    beside = options.pop("beside", lambda _: "")
     d = Door(kind, folder, options)
     sockets = Path(tempfile.mkdtemp(prefix="gk-")) if unix else None
     if sockets:
@@ -156,7 +160,7 @@ def door(kind: str, folder: Path, **options: Any) -> Iterator[Door]:
             d.app = app
             d.publish()
             main = {"main": nginx.main_level().replace(f"{LAST_WORDS}s", f"{last_words}s")} if kind == "nginx" else {}
-            text = d.configuration().whole
+            text = d.configuration().whole + beside(d)
             for said in ("hard-stop-after {}s", "grace_period {}s", "GracefulShutdownTimeout {}"):
                 text = text.replace(said.format(LAST_WORDS), said.format(last_words))
             with STARTERS[kind](text, folder, [d.port, d.plain], **main) as d.server:

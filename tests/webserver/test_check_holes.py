@@ -109,9 +109,9 @@ HOLES = {
         said=((7, "TLS 1.2: a session"), (7, "TLS 1.3: a session")),
     ),
     "Apache: Debian's session cache, which a reload empties": Hole(
-        APACHE, {"sessions": "", "cache": "SSLSessionCache shmcb:@folder@/cache(512000)"}, {8}, set(), revoke=True, only=("7", "8"),
+        APACHE, {"sessions": "", "cache": "SSLSessionCache shmcb:@folder@/cache(512000)"}, set(), {8}, revoke=True, only=("7", "8"),
     ),
-    "HAProxy: sessions as they come, which a reload empties": Hole(HAPROXY, {"sessions": ""}, {8}, set(), revoke=True),
+    "HAProxy: sessions as they come, which a reload empties": Hole(HAPROXY, {"sessions": ""}, set(), {8}, revoke=True),
     "HAProxy: ticket keys in a file": Hole(
         HAPROXY, {"sessions": "", "bind": _haproxy_bind("verify required tls-ticket-keys @folder@/tickets")}, {7, 8}, set(), revoke=True, prepare=_ticket_keys,
     ),

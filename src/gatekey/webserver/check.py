@@ -36,7 +36,6 @@ _PLAIN: dict[int, Callable[[Door], Finding]] = {
     3: checks_people.foreign_authority,
     4: checks_people.self_signed,
     5: checks_people.expired,
-    8: lambda door: door.once("resumption", checks_tls.resumption),
     9: checks_tls.other_session,
     10: checks_names.other_sni,
     11: checks_names.no_sni,
@@ -65,6 +64,7 @@ _PLAIN: dict[int, Callable[[Door], Finding]] = {
 _PLAYED: dict[int, Callable[[Door, Revocation], Finding]] = {
     6: checks_time.revoked,
     7: checks_time.revoked_resumed,
+    8: checks_time.resumption,
     21: checks_time.websocket,
     33: checks_time.time_to_refusal,
     34: checks_time.keep_alive,

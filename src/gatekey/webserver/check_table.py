@@ -75,7 +75,7 @@ _HEADERS = {
 }
 _END_OLD = {
     "nginx": "worker_shutdown_timeout 10s;",
-    "apache": "systemctl restart apache2 after a revocation: a graceful restart leaves open WebSockets and downloads alone",
+    "apache": "apache2ctl -k restart after a revocation: a graceful restart leaves open WebSockets and downloads alone",
     "haproxy": "global: hard-stop-after 10s",
     "caddy": "grace_period 10s",
     "traefik": "transport.lifeCycle.graceTimeOut: 10s",

@@ -15,7 +15,7 @@ from ..x509.signature import verify
 from .checks_app import upgrade, websocket_refused
 from .checks_people import BESIDE, WITH_CLIENT, missing
 from .checks_people import revoked as revoked_certificate
-from .checks_tls import resumption
+from .checks_tls import resumption as sessions_resumed
 from .door import Door, certificates, worst
 from .report import OPEN, PASS, UNSURE, Finding
 
@@ -43,10 +43,19 @@ def revoked_resumed(door: Door, play: Revocation) -> Finding:
     trouble = play.play()
     if not trouble:
         return play.resumed
-    kept = door.once("resumption", resumption)
+    kept = door.once("resumption", sessions_resumed)
     if kept.verdict == PASS:
         return Finding(PASS, "no session is resumed at all, so none can outlive a revocation", kept.request, kept.answer)
     return Finding(UNSURE, trouble, hint=BESIDE)
+
+
+def resumption(door: Door, play: Revocation) -> Finding:
+    """Check 8: sessions are not resumed. Where they are, but a revocation ends them, only their life beyond an expiry is left in doubt."""
+    kept = door.once("resumption", sessions_resumed)
+    if kept.verdict != OPEN or play.play() or play.resumed.verdict != PASS:
+        return kept
+    said = f"{kept.said}; a revocation ended those of this check, an expiry could not be tried"
+    return kept._replace(verdict=UNSURE, said=said, hint="switch resumption off where the server can; then nothing is left to doubt")
 
 
 def websocket(door: Door, play: Revocation) -> Finding:

@@ -26,7 +26,7 @@ _LEFT_DAYS = 14
 
 
 def resumption(door: Door) -> Finding:
-    """Check 8: a TLS session is not resumed."""
+    """Whether a TLS session is resumed at all, which checks 7 and 8 want to know."""
     who = door.identities.good if door.good() is not None else None
     findings = []
     for version in ("1.2", "1.3"):
