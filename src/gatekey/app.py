@@ -160,7 +160,7 @@ def create_authority(
 
     from .authority import ceremony
 
-    _refuse_taken(home)
+    refuse_taken(home)
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     staging = _staging(home, entropy)
     try:
@@ -201,7 +201,8 @@ def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
     return {f"{record.name}.crt": pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.records()}
 
 
-def _refuse_taken(home: Path) -> None:
+def refuse_taken(home: Path) -> None:
+    """Refuses a place where an authority or anything else lives. Raises Conflict."""
     try:
         if (home / "gatekey.toml").exists() or (home / "ledger.db").exists():
             raise Conflict("home-exists", f"an authority lives in {home} already; it was not touched", hint="say another place with --home", path=str(home))

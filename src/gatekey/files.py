@@ -68,8 +68,10 @@ def absent(paths: Iterable[Path], *, force: bool = False) -> None:
 def writable_folder(path: Path) -> None:
     """Refuses a folder in which nothing can be made; a missing one must have a place to be made in. Changes nothing; asked before anything is recorded."""
     try:
-        missing = []
+        missing: list[str] = []
         while not os.path.lexists(path):
+            if path.name == "..":
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             missing.append(path.name)
             path = path.parent
         for name in missing:
