@@ -30,6 +30,7 @@ VERBS = {
     "bundle": ("publish", "bundle", "The folder of files that a web server needs."),
     "trust": ("publish", "trust", "How to trust our servers' root on this machine."),
     "verify": ("verify", "verify", "Would we let this certificate in, and why not."),
+    "webserver": ("webserver", "webserver", "A configuration for the web server that holds."),
     "check": ("check", "check", "Knock at a live site: is the door really shut?"),
     "authority": ("authority", "authority", "The authority's own certificates."),
     "store": ("keep", "store", "The ledger: is it whole?"),

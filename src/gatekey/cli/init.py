@@ -75,6 +75,7 @@ def init(
     domains = tuple(domain.lower().lstrip(".").removeprefix("*.") for domain in domains)
     _check(name, url, domains, ips, flat=flat)
     home = session.place
+    app.refuse_taken(home)  # before anybody thinks of a passphrase
     passphrase, file = _passphrase(session, unencrypted=unencrypted_keys)
     root = _existing_root(root_cert, root_key) if root_cert and root_key else None
     founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file, root_csr, root)
@@ -169,6 +170,8 @@ def _account(authority: Authority, name: str) -> dict[str, object]:
 
 
 def _tell(session: Session, authority: Authority, home: Path) -> None:
+    from ..authority import bundle as bundles
+
     say.result(str(home))
     for record in authority.records():
         certificate = authority.issuing(record.name).certificate
@@ -184,6 +187,8 @@ def _tell(session: Session, authority: Authority, home: Path) -> None:
         session.words("  gatekey authority install root.crl")
     if authority.config.unencrypted_keys:
         say.warn("the keys are not encrypted: whoever can read the disk is the authority")
+    for sentence in bundles.warnings(authority):
+        say.warn(sentence)
     session.words()
     session.words("next:  gatekey issue server HOST    gatekey issue client NAME    gatekey trust")
 

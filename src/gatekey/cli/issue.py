@@ -14,7 +14,7 @@ from ..authority import requests
 from ..authority.issue import issue as issue_one
 from ..errors import GatekeyError, Refused
 from ..model.instants import day, iso
-from ..model.keytypes import DEFAULT, MADE_HERE
+from ..model.keytypes import DEFAULT, MADE_HERE, ML_DSA_OPENSSL, is_ml_dsa
 from . import deliver, say
 from .session import Family, Session, Verb, out_option, pass_session, passphrase_option
 
@@ -85,7 +85,10 @@ def client(
     \b
       gatekey issue client ann --email ann@example.com --device laptop --group staff
       gatekey issue client ann --device phone --for modern --out ~/handover
+      gatekey issue client ann --device ipad --for apple --key-type rsa-2048
       gatekey issue client bob --csr bob.csr
+
+    What to do with the file on the device: gatekey help install
     """
     wishes = Wishes(email, display, device, groups, days, key_type, csr, target, out, password_file, force)
     issue_client(session, session.authority(writing=True), name, wishes)
@@ -100,7 +103,7 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
     request_file = read_csr(wishes.csr) if wishes.csr else None
     if request_file is None:
         deliver.refuse_target(wishes.key_type, wishes.target)
-        wanted = [to.key, *wanted, to.pem if wishes.target == "pem" else to.p12]
+        wanted = [to.key, *wanted, to.carried(wishes.target)]
     elif wishes.password_file or wishes.target != "any" or wishes.key_type != DEFAULT:
         raise click.UsageError("with --csr the key is not here, so there is no PKCS#12: --for, --key-type and --password-file do not apply")
     deliver.prepare(wishes.out, wanted, wishes.password_file if wishes.target != "pem" else None, force=wishes.force)
@@ -156,27 +159,24 @@ def _issued_anyway(released: Released) -> Iterator[None]:
 
 
 def _hand_over(session: Session, authority: Authority, released: Released, holder: Holder, key: PrivateKey, to: deliver.Files, wishes: Wishes) -> list[str]:
-    """The file for the device: PKCS#12 with a new password, or PEM with key and chain."""
+    """The file for a person's device."""
     if holder.kind != "person":
         return []
-    if wishes.target == "pem":
-        files.put(to.pem, deliver.key_pem(key) + deliver.chain_pem(authority, released), files.PRIVATE, force=wishes.force)
-        return [str(to.pem)]
-    from ..x509 import pkcs12
+    from ..x509.certificate import read_certificate
 
-    password = deliver.new_password(authority.entropy)
-    data = pkcs12.encode(
-        key.pkcs8(),
-        released.der,
+    issuer = authority.record(released.issuer)
+    identity = deliver.Identity(
+        key,
+        read_certificate(released.der),
         deliver.issuers_without_root(authority, released.issuer),
-        friendly_name=deliver.friendly_name(holder.display, authority.config.name, authority.now()),
-        password=password,
-        target=wishes.target,
-        random=authority.entropy.bytes,
+        deliver.friendly_name(holder.display, authority.config.name, authority.now()),
+        wishes.device,
+        # With --flat the root itself is the issuer: what stands above the certificate is either this or nothing.
+        authority.issuing(issuer.name).certificate.der if issuer.is_root else b"",
     )
-    files.put(to.p12, data, files.PRIVATE, force=wishes.force)
-    deliver.hand_over_password(session, password, wishes.password_file, to.p12)
-    return [str(to.p12)]
+    place = to.carried(wishes.target)
+    deliver.hand_over(session, identity, wishes.target, place, wishes.password_file, entropy=authority.entropy, force=wishes.force)
+    return [str(place)]
 
 
 @issue.command("server")
@@ -219,6 +219,8 @@ def issue_server(
     proof = "csr" if request_file else "made-here"
     request, holder = requests.server(authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex())
     _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force))
+    if any(is_ml_dsa(kind) for kind in (key.key_type if key else "", authority.issuing(request.issuer).key_type)):
+        say.warn(f"web servers read {to.chain.name} with OpenSSL {ML_DSA_OPENSSL} or later only (Debian 12 has 3.0), and few browsers take it")
 
 
 @click.command("sign", cls=Verb)
@@ -316,7 +318,7 @@ def renew(
     wanted = [to.crt, to.chain] + ([to.key] if new_key else [])
     with_file = old.kind == "person" and (new_key or key_file is not None)
     if with_file:
-        wanted.append(to.pem if target == "pem" else to.p12)
+        wanted.append(to.carried(target))
     key = private_key(key_file) if key_file else None
     if with_file:
         deliver.refuse_target(key.key_type if key else kind, target)
@@ -327,7 +329,7 @@ def renew(
     spki = request_file.spki if request_file else key.spki if key else None
     proof = "csr" if request_file else "made-here" if new_key else "own-key" if key else "same-key"
     request, holder = requests.renewal(authority, old, spki, proof=proof, days=days, idempotency=authority.entropy.bytes(16).hex())
-    wishes = Wishes(target=target, out=out, password_file=password_file, force=force)
+    wishes = Wishes(device=old.device, target=target, out=out, password_file=password_file, force=force)
     if key_file:
         released = issue_one(authority, request, holder, say=session.words)
         with _issued_anyway(released):

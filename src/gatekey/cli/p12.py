@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from .. import files
 from ..errors import Refused
-from ..model.names import file_stem
 from ..ports import SystemClock, SystemEntropy
-from ..x509 import pem
 from ..x509.certificate import Certificate, read_certificate
+from ..x509.names import common_name
 from . import deliver, say
 from .inputs import certificates, private_key
 from .session import Session, Verb, pass_session
@@ -27,12 +25,17 @@ from .session import Session, Verb, pass_session
     metavar="F",
     help="The issuing authority's certificate, when CERT does not hold it (NAME.chain.crt does).",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (default: NAME.p12 or NAME.pem here).")
+@click.option("--device", default="", help="With --for apple: for which device; a later profile for the same device takes the place of this one.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (default: NAME.p12, NAME.mobileconfig or NAME.pem here)."
+)
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the password is written (0600) instead of being shown.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @pass_session
-def p12(session: Session, cert: Path, key_file: Path, target: str, chain: Path | None, out: Path | None, password_file: Path | None, force: bool) -> None:
-    """Make a PKCS#12 or PEM file for another device from what is there.
+def p12(
+    session: Session, cert: Path, key_file: Path, target: str, chain: Path | None, device: str, out: Path | None, password_file: Path | None, force: bool
+) -> None:
+    """Make a PKCS#12, an Apple profile or a PEM file for another device from what is there.
 
     CERT is NAME.chain.crt (or NAME.crt; the issuing authority's certificate is then looked for in NAME.chain.crt beside it). The password is new and shown
     once. If a device says that the password is wrong although it is right, it is the file format: take the other target.
@@ -40,6 +43,7 @@ def p12(session: Session, cert: Path, key_file: Path, target: str, chain: Path |
     \b
       any      3DES and SHA-1: opens everywhere, also on old Windows, macOS, iOS and Android; safe because the password is random
       modern   AES-256 and SHA-256: Windows 10 1709 and later, Firefox, Android 14, iOS 18, Java 8u301
+      apple    a profile for iPhone, iPad and Mac (.mobileconfig) with the same as `any` inside
       pem      key and chain as text, for curl and scripts; not encrypted
     """
     held = [read_certificate(der) for der in certificates(cert)]
@@ -53,14 +57,20 @@ def p12(session: Session, cert: Path, key_file: Path, target: str, chain: Path |
             "key-mismatch", f"the key in {key_file} does not belong to the certificate in {cert}", hint="give the key that was made with this certificate"
         )
     deliver.refuse_target(key.key_type, target)
+    if device and target != "apple":
+        raise click.UsageError("--device goes with --for apple: the other files do not say for which device they are")
     issuers = _issuers(leaf, held)
-    place = out or Path(f"{file_stem(leaf.common_name or leaf.serial)}.{'pem' if target == 'pem' else 'p12'}")
+    place = out or deliver.places(Path(), leaf.common_name or leaf.serial).carried(target)
     deliver.prepare(place.parent, [place], password_file if target != "pem" else None, force=force)
-    if target == "pem":
-        text = b"".join(pem.encode("CERTIFICATE", certificate.der) for certificate in (leaf, *issuers))
-        files.put(place, deliver.key_pem(key) + text, files.PRIVATE, force=force)
-    else:
-        _encode(session, key, leaf, issuers, target, place, password_file, force=force)
+    identity = deliver.Identity(
+        key,
+        leaf,
+        [certificate.der for certificate in issuers],
+        deliver.friendly_name(leaf.common_name or leaf.serial, common_name(leaf.issuer), SystemClock().now()),
+        device,
+        next((certificate.der for certificate in held if certificate.self_issued and certificate.subject == (issuers or [leaf])[-1].issuer), b""),
+    )
+    deliver.hand_over(session, identity, target, place, password_file, entropy=SystemEntropy(), force=force)
     if session.json:
         say.as_json({"file": str(place), "target": target})
     else:
@@ -77,26 +87,3 @@ def _issuers(leaf: Certificate, held: list[Certificate]) -> list[Certificate]:
             return found
         found.append(above)
         below = above
-
-
-def _encode(
-    session: Session, key: object, leaf: Certificate, issuers: list[Certificate], target: str, place: Path, password_file: Path | None, *, force: bool
-) -> None:
-    from ..keys.material import PrivateKey
-    from ..x509 import pkcs12
-    from ..x509.names import common_name
-
-    assert isinstance(key, PrivateKey)  # noqa: S101
-    entropy = SystemEntropy()
-    password = deliver.new_password(entropy)
-    data = pkcs12.encode(
-        key.pkcs8(),
-        leaf.der,
-        [certificate.der for certificate in issuers],
-        friendly_name=deliver.friendly_name(leaf.common_name or leaf.serial, common_name(leaf.issuer), SystemClock().now()),
-        password=password,
-        target=target,
-        random=entropy.bytes,
-    )
-    files.put(place, data, files.PRIVATE, force=force)
-    deliver.hand_over_password(session, password, password_file, place)

@@ -90,7 +90,7 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
         raise Malformed("not-a-folder", f"{out} is not a folder")
     files.writable_folder(out)
     made = bundles.publish(authority, out)
-    for sentence in crls.warnings(authority):
+    for sentence in (*crls.warnings(authority), *bundles.warnings(authority)):
         say.warn(sentence)
     again = made.fresh_until - crls.WARN
     if session.json:

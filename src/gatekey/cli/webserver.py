@@ -1,0 +1,134 @@
+"""`gatekey webserver`: a complete configuration for the web server, printed or installed."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import GatekeyError
+from . import say
+from .session import Session, Verb, pass_session
+
+if TYPE_CHECKING:
+    from ..webserver.site import Configuration, Site
+
+SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
+
+
+@click.command("webserver", cls=Verb)
+@click.argument("server", type=click.Choice(SERVERS))
+@click.option("--site", "host", required=True, metavar="HOST", help="The name of the private website.")
+@click.option("--upstream", default="http://127.0.0.1:8000", show_default=True, metavar="URL", help="Where the app listens: http://, https:// or unix:/path.")
+@click.option("--groups", default="", metavar="G,...", help="Only people in one of these groups may enter.")
+@click.option("--certificate", default="", metavar="F", help="The site's certificate with its issuers (default: FOLDER/HOST.chain.crt).")
+@click.option("--key", default="", metavar="F", help="The site's private key (default: FOLDER/HOST.key).")
+@click.option("--folder", default="/etc/gatekey", show_default=True, metavar="DIR", help="Where Gatekey's files for the web server stand.")
+@click.option("--bundle", default="", metavar="DIR", help="The bundle folder (default: FOLDER/bundle).")
+@click.option("--listen", multiple=True, metavar="ADDRESS:PORT", help="Where HTTPS is served (default: 443 on every address). May be repeated.")
+@click.option("--plain", multiple=True, metavar="ADDRESS:PORT", help="Where plain HTTP is redirected from (default: port 80); none for nowhere.")
+@click.option("--static-options", is_flag=True, help="OPTIONS is answered by a bare 204 without a certificate (for CORS).")
+@click.option("--origin", "origins", multiple=True, metavar="ORIGIN", help="With --static-options: an origin that CORS headers name. May be repeated.")
+@click.option("--contact", default="", metavar="TEXT", help="Whom a refused person may ask: stands on the page of the refusal.")
+@click.option("--running", type=click.Path(path_type=Path), metavar="F", help="nginx: the output of nginx -T to look at (otherwise it is asked, if it is here).")
+@pass_session
+def webserver(
+    session: Session,
+    server: str,
+    host: str,
+    upstream: str,
+    groups: str,
+    certificate: str,
+    key: str,
+    folder: str,
+    bundle: str,
+    listen: tuple[str, ...],
+    plain: tuple[str, ...],
+    static_options: bool,
+    origins: tuple[str, ...],
+    contact: str,
+    running: Path | None,
+) -> None:
+    """Print a configuration for nginx, Apache, HAProxy, Caddy, Traefik or Envoy that works as it is.
+
+    It trusts the people's side only, checks every CRL, looks each certificate up again by issuer and serial, resumes no session, closes the door for other
+    names, and tells the app who is there in headers that nobody else can set. Nothing is installed: put it where the comments say, test, reload.
+
+    \b
+      gatekey webserver nginx --site app.example --upstream http://127.0.0.1:8000 > /etc/nginx/conf.d/app.example.conf
+      gatekey webserver haproxy --site app.example --groups staff,admins
+    """
+    from ..webserver.site import Site
+
+    site = Site(
+        host=host,
+        upstream=upstream,
+        groups=tuple(group.strip() for group in groups.split(",") if group.strip()),
+        certificate=certificate,
+        key=key,
+        folder=folder,
+        bundle=bundle,
+        static_options=static_options,
+        origins=origins,
+        contact=contact,
+    )
+    site = site._replace(listen=listen or site.listen, plain=() if plain == ("none",) else plain or site.plain)
+    site = _with_counts(session, site)
+    written = _configuration(session, server, site, running)
+    if session.json:
+        say.as_json({
+            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "notes": list(written.notes),
+            "check": list(written.check), "reload": list(written.reload),
+        })  # fmt: skip
+        return
+    say.result(written.whole.rstrip())
+    for note in written.notes:
+        session.words(f"note: {note}")
+    if written.check or written.reload:
+        steps = [shlex.join(words) for words in (written.check, written.reload) if words]
+        session.words(f"then: {' && '.join(steps)}")
+
+
+def _configuration(session: Session, server: str, site: Site, running: Path | None) -> Configuration:
+    if server != "nginx":
+        writer = importlib.import_module(f"gatekey.webserver.{server}")
+        configuration: Configuration = writer.configuration(site)
+        return configuration
+    from ..webserver import nginx
+    from ..webserver.running import read_running
+
+    dump = _dump(session, running)
+    return nginx.configuration(site, read_running(dump) if dump else None)
+
+
+def _dump(session: Session, running: Path | None) -> str:
+    """What nginx runs with: told, or asked of the nginx of this machine; "" when there is none to ask."""
+    if running:
+        from .inputs import read
+
+        return read(running, 16 * 1024 * 1024).decode("utf-8", "replace")
+    import shutil
+    import subprocess
+
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if not program:
+        return ""
+    done = subprocess.run([program, "-T"], capture_output=True, text=True, check=False, timeout=20)
+    if done.returncode:
+        session.words("note: nginx -T could not be read here, so what other sites of this nginx share is not known; give its output with --running FILE")
+        return ""
+    return done.stdout
+
+
+def _with_counts(session: Session, site: Site) -> Site:
+    """How long the lists are, when the authority is on this machine: a long CRL costs every handshake, and the configuration then leans on the other lock."""
+    try:
+        authority = session.authority()
+    except GatekeyError:
+        return site
+    now = authority.now()
+    issuers = tuple(record.name for record in authority.side("people"))
+    return site._replace(revoked=len(authority.reads.revoked(issuers, now)), people=len(authority.reads.alive(now, issuers=issuers)))
