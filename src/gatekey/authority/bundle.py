@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import files
 from ..model.bundle import Denied, Known, manifest, texts
+from ..model.keytypes import ML_DSA_OPENSSL, display, is_ml_dsa
 from ..x509 import pem
 from ..x509.names import rfc2253
 from . import crl
@@ -70,3 +71,15 @@ def publish(authority: Authority, out: Path) -> Bundle:
     made = make(authority)
     files.switch(out, made.contents, f"{made.number}-{made.made_at}")
     return made
+
+
+def warnings(authority: Authority) -> list[str]:
+    """Which web servers cannot use the bundle, in words."""
+    kinds = {authority.issuing(record.name).key_type for record in authority.side("people")}
+    found = ", ".join(display(kind) for kind in sorted(kinds) if is_ml_dsa(kind))
+    if not found:
+        return []
+    return [
+        f"the chain and the CRLs are signed with {found}, which OpenSSL reads from {ML_DSA_OPENSSL} on: nginx, Apache and HAProxy with an older one (Debian 12 has "
+        "3.0) load them without a word and then refuse everybody"
+    ]

@@ -164,6 +164,10 @@ def _unknown(data: bytes, label: str = "") -> Malformed:
         )
     if head[:1] in (b"{", b"["):
         return Malformed("unknown-file", f"this is JSON; what can be read is {known}")
+    if b"<!DOCTYPE plist" in head:
+        return Malformed(
+            "unknown-file", f"this is an Apple profile (.mobileconfig); what can be read is {known}", hint="its certificate also lies in NAME.crt beside it"
+        )
     if head[:1] == b"<":
         return Malformed("unknown-file", f"this is XML; what can be read is {known}")
     if data[:1] == b"\x30":
