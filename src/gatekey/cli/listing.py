@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
-from ..errors import Conflict, GatekeyError, NotFound
+from ..errors import GatekeyError, NotFound
 from ..model.instants import DAY, day, iso
 from ..model.record import CertificateRecord
 from ..model.status import STATUSES
@@ -99,24 +99,13 @@ def show(session: Session, ref: str, as_pem: bool, password_file: Path | None) -
     if ref == "-" or path.is_file():
         _show_file(session, path, password_file, as_pem=as_pem)
         return
-    from ..authority.lookup import candidates
+    from ..authority.lookup import candidates, one
 
     authority = session.authority()
-    found = candidates(authority, ref)
-    if not found:
+    if candidates(authority, ref):
+        _show_record(session, authority, one(authority, ref), as_pem=as_pem)
+    else:
         _show_holder(session, authority, ref)
-        return
-    now = authority.now()
-    if len(found) > 1 and not as_pem:
-        if session.json:
-            say.as_json([account(record, now) for record in found])
-            return
-        rows = [[r.serial, r.title, r.kind, r.device or "-", r.status(now), day(r.not_after), r.issuer] for r in found]
-        say.table(["serial", "name", "kind", "device", "status", "until", "issuer"], rows, empty="")
-        return
-    if len(found) > 1:
-        raise Conflict("ambiguous", f"{ref!r} can mean {len(found)} certificates", hint="\n  ".join(record.serial for record in found))
-    _show_record(session, authority, found[0], as_pem=as_pem)
 
 
 def _show_holder(session: Session, authority: Authority, ref: str) -> None:

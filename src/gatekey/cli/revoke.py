@@ -120,6 +120,7 @@ def _tell(session: Session, authority: Authority, taken: list[Taken], what: str,
         say.result(f"{what}  {one_.id.serial}  {one_.common_name or one_.holder}{f' ({one_.device})' if one_.device else ''}")
     if not taken and none:
         session.words(none)
+        return
     publish = authority.config.publish
     session.words(
         f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}"
