@@ -139,7 +139,7 @@ def _weaknesses(request: Request, public: PublicKey) -> tuple[str, ...]:
 def _holder_facts(authority: Authority, request: Request, holder: Holder, now: int, *, alone: bool) -> HolderFacts:
     known = authority.reads.holder(holder.login)
     live = ""
-    if alone and known:
+    if alone and known and known.kind == holder.kind:
         lineage = ""
         for record in authority.reads.by_holder(known.login):
             if request.renews and record.id == request.renews:
