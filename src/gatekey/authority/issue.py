@@ -94,7 +94,7 @@ def decide_for(authority: Authority, request: Request, holder: Holder, now: int,
     decision = decide(
         profile,
         request,
-        key_facts(authority, request),
+        key_facts(authority, request, holder),
         issuer.facts if issuer else None,
         _holder_facts(authority, request, holder, now, alone=alone),
         now,
@@ -106,13 +106,14 @@ def decide_for(authority: Authority, request: Request, holder: Holder, now: int,
     return decision
 
 
-def key_facts(authority: Authority, request: Request) -> KeyFacts:
+def key_facts(authority: Authority, request: Request, holder: Holder) -> KeyFacts:
     """Step 1 for the key: what it is, whether it is weak, and where the ledger has met it."""
     public = read_spki(request.spki)
     digest = public.sha256
     met = authority.reads.by_key(digest)
     own = next((r.holder.removeprefix("authority:") for r in met if r.kind == "authority"), "")
-    other = next((r.holder for r in met if r.kind != "authority" and r.holder != request.holder), "")
+    # Web servers may share a key, as nodes of one site do; people and devices may not.
+    other = next((r.holder for r in met if r.kind != "authority" and r.holder != request.holder and not r.kind == holder.kind == "server"), "")
     return KeyFacts(
         label=public.label,
         described=public.described,

@@ -128,7 +128,7 @@ def key_is_no_authoritys(case: Case) -> Iterator[Reason]:
 
 
 def key_is_nobody_elses(case: Case) -> Iterator[Reason]:
-    """A key belongs to one holder. Source: ours; whom the door lets in must be one person, and a compromised key must have one owner."""
+    """A key belongs to one holder; only web servers share one. Source: ours; whom the door lets in must be one person, and a stolen key have one owner."""
     if case.key.other_holder:
         message = f"the key is in a certificate of {case.key.other_holder}; a key has one holder"
         yield _no("key-of-another", message, hint="make a new key", found=case.key.other_holder, allowed=case.holder.login)
