@@ -43,7 +43,8 @@ def make(authority: Authority) -> Bundle:
         "all.crl.pem": b"".join(pem.encode("X509 CRL", one.der) for one in crls),
     }
     leaf_issuers = [names[record.name] for record in cas if record.role != "root"]
-    for name, text in texts(denied, _known(authority, names, now), leaf_issuers, now).items():
+    chain = [authority.issuing(record.name).certificate.der for record in cas]
+    for name, text in texts(denied, _known(authority, names, now), leaf_issuers, now, chain).items():
         contents[name] = text.encode()
     fresh_until = min(one.next_update for one in crls)
     contents["manifest.json"] = manifest(number, now, fresh_until, contents).encode()

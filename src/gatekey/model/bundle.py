@@ -172,7 +172,9 @@ def trust_caddy(chain: Iterable[bytes]) -> str:
     """Caddy: the certificates in DER that it trusts, for the body of `client_auth`. Of a file with several in PEM Caddy 2.6 reads the first only."""
     from base64 import b64encode
 
-    return _lines("# Caddy: the authorities of people", (f"trusted_ca_cert {b64encode(der).decode()}" for der in chain), "")
+    # Without any, Caddy would trust every public authority: with this word it does not start.
+    trusted = [b64encode(der).decode() for der in chain] or ["NOBODY"]
+    return _lines("# Caddy: the authorities of people", (f"trusted_ca_cert {one}" for one in trusted), "")
 
 
 def people_json(known: Iterable[Known], made_at: int) -> str:
