@@ -130,6 +130,13 @@ def test_the_tls_extension(house: House) -> None:
     assert ask(asgi_scope() | {"extensions": {"tls": {"client_cert_chain": [pem]}}}).status == 403  # not the source that was chosen
 
 
+def test_headers_may_be_any_iterable(house: House) -> None:
+    scope = asgi_scope((*nginx_says(house.ann).items(), ("Remote-User", "root")), unix=True)
+    answer = ask(scope | {"headers": iter(scope["headers"])})
+    assert answer.saw["client"]["login"] == "ann"
+    assert "remote-user" not in names(answer)
+
+
 def test_lifespan_passes() -> None:
     seen = []
 

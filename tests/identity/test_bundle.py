@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Malformed, Misconfigured
-from gatekey.identity.bundle import Denied, People, Watched, denied_key, read_denied, read_people
+from gatekey.identity.bundle import Denied, Issuers, People, Watched, denied_key, read_denied, read_issuers, read_people
 from gatekey.model import bundle as model
 from kit.house import FAR, ISSUER, House
+from kit.servers import wait_until
 
 SERIALS = st.integers(1, 2**160).map(lambda number: f"{number:032X}")
 
@@ -88,11 +89,22 @@ def test_an_empty_deny_list_denies_nobody() -> None:
         assert ("", "7") not in denied
 
 
+def test_issuers_are_those_of_the_bundle() -> None:
+    names = [ISSUER, r"CN=K\C3\A4tzchen\, CA", "CN=a,O=b+OU=c"]
+    issuers = read_issuers(model.issuers_lst(names).encode())
+    assert all(name in issuers for name in names)
+    assert "CN=mallory" not in issuers
+    assert "" not in issuers
+    for wrong in (b"", b"# nobody\n", b"CN=a b\n", b"\xff\n"):
+        with pytest.raises(Malformed):
+            read_issuers(wrong)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
-    for read in (read_people, read_denied):
+    for read in (read_people, read_denied, read_issuers):
         try:
-            assert isinstance(read(data), (People, Denied))
+            assert isinstance(read(data), (People, Denied, Issuers))
         except Malformed as refused:
             assert refused.code == "identity-bundle"
 
@@ -154,6 +166,32 @@ def test_what_goes_away_or_breaks_keeps_its_last_state(house: House) -> None:
     file.unlink()
     watched.value()
     assert len(warned) == 3
+
+
+def test_a_big_file_is_read_beside_the_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watched, "BIG", 4)
+    file, warned, go = tmp_path / "f", Warned(), threading.Event()
+    file.write_bytes(b"first")
+
+    def slow(data: bytes) -> bytes:
+        assert go.wait(30)
+        if data == b"broken":
+            raise Malformed("identity-bundle", "broken")
+        return data
+
+    go.set()
+    watched = Watched(file, slow, warned)
+    go.clear()
+    file.write_bytes(b"second")
+    assert [watched.value() for _ in range(5)] == [b"first"] * 5
+    assert [thread.name for thread in threading.enumerate()].count(f"gatekey reads {file}") == 1
+    go.set()
+    wait_until(lambda: watched.value() == b"second", "the second state")
+    file.write_bytes(b"broken")
+    wait_until(lambda: (watched.value(), len(warned)) == (b"second", 1), "the warning")
+    for _ in range(3):
+        watched.value()
+    assert len(warned) == 1
 
 
 def test_what_cannot_be_read_at_first_is_said_at_once(tmp_path: Path) -> None:

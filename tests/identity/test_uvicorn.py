@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import http.client
 import json
 import socket
@@ -100,9 +101,14 @@ def test_tls_itself_says_who_is_there(place: Place, protocol: Any) -> None:
         status, saw = get(port, browser(place, house.ann), {**nginx_says(house.bob), "X-Forwarded-For": "127.0.0.1"})
         assert (status, saw["client"]["name"], saw["client"]["serial"]) == (200, "Änn Öberg", house.ann.serial)
         assert not [name for name, _ in saw["headers"] if "client" in name]
-        for stranger in (None, house.pki.foreign().client("ann"), house.pki.client("late", expired=True), house.pki.server("localhost")):
+        for stranger in (None, house.pki.foreign().client("ann"), house.pki.client("late", expired=True), house.pki.server("localhost"), house.pki.authority_as_leaf()):
             with pytest.raises((ssl.SSLError, OSError)):
                 get(port, browser(place, stranger))
+        # What else the root has signed is trusted in the handshake, and is no person.
+        sibling = copy.copy(house.pki)
+        sibling.issuing = sibling.root
+        status, why = get(port, browser(place, sibling.client("ann")))
+        assert (status, b"does not sign people" in why) == (403, True)
         house.revoke(house.ann)
         assert get(port, browser(place, house.ann))[0] == 403
         assert get(port, browser(place, house.bob))[0] == 200

@@ -34,7 +34,7 @@ class House:
     def write(self) -> None:
         """Publishes `known` and `denied`, each file by one rename."""
         texts = bundle.texts(self.denied, self.known, [ISSUER], 1)
-        for name in ("people.json", "revoked.lst"):
+        for name in ("people.json", "revoked.lst", "issuers.lst"):
             fresh = self.bundle / f".{name}.new"
             fresh.write_text(texts[name])
             fresh.replace(self.bundle / name)

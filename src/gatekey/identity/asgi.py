@@ -75,6 +75,8 @@ def client_of(scope: Scope) -> Client:
 def identify(doorman: Doorman, scope: Scope) -> tuple[Client, Headers]:
     """The client of a scope and the headers that the app may see. Raises Malformed (400) and Refused (403)."""
     headers = scope["headers"]
+    if not isinstance(headers, list | tuple):  # ASGI: any iterable, and it is read more than once
+        headers = list(headers)
     said = sort_out(headers, doorman.names)
     extensions = scope.get("extensions") or {}
     peer: Peer = extensions.get(PEER) or _peer(scope)

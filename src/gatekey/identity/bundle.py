@@ -5,13 +5,15 @@ A file that goes away or cannot be read keeps its last good state: an app does n
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from ..errors import Malformed, Misconfigured
+
+if TYPE_CHECKING:
+    import threading
 
 T = TypeVar("T")
 
@@ -89,6 +91,8 @@ def _escaped(issuer_dn: str) -> str:
 
 def read_people(data: bytes) -> People:
     """people.json, version 1. Raises Malformed("identity-bundle") for anything else."""
+    import json
+
     try:
         text = json.loads(data)
         if text["version"] != 1:
@@ -100,30 +104,49 @@ def read_people(data: bytes) -> People:
 
 def read_denied(data: bytes) -> Denied:
     """revoked.lst: lines of keys, and comments. Raises Malformed("identity-bundle") for a line that is no key."""
-    try:
-        lines = data.decode("ascii").splitlines()
-    except UnicodeDecodeError:
-        raise Malformed("identity-bundle", "revoked.lst has bytes beyond ASCII") from None
-    keys = frozenset(line for line in lines if line and line[0] != "#")
+    keys = frozenset(_lines("revoked.lst", data))
     for key in keys:
-        if "%20" not in key or " " in key:
+        if "%20" not in key:
             raise Malformed("identity-bundle", f"revoked.lst has the line {key[:60]!r}, which is not a serial and an issuer")
     return Denied(keys)
+
+
+class Issuers:
+    """The authorities that sign people and devices, out of issuers.lst."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def __contains__(self, issuer_dn: str) -> bool:
+        return _escaped(issuer_dn) in self._names
+
+
+def read_issuers(data: bytes) -> Issuers:
+    """issuers.lst: lines of names, and comments. Raises Malformed("identity-bundle") if there is no name in it: that would shut out everybody."""
+    names = frozenset(_lines("issuers.lst", data))
+    if not names:
+        raise Malformed("identity-bundle", "issuers.lst names nobody")
+    return Issuers(names)
 
 
 class Watched(Generic[T]):
     """A file and what was read of it. `value()` looks whether the file was replaced (device, inode, time, size) and reads it again only then.
 
-    Raises Misconfigured("identity-bundle") when it cannot be read at first; later that is only said to `warn`.
+    A big file is read by a thread, and its old state counts until that is done (about a second for 100,000 people): no event loop stands still for it.
+    Raises Misconfigured("identity-bundle") when the file cannot be read at first; later that is only said to `warn`.
     """
+
+    #: From this size on (bytes) a thread reads.
+    BIG = 1024 * 1024
 
     def __init__(self, path: str | os.PathLike[str], read: Callable[[bytes], T], warn: Callable[[str], None]) -> None:
         self.path = os.fspath(path)
         self._read = read
         self._warn = warn
         self._lost = False
+        self._reading: threading.Thread | None = None
         try:
-            self._stamp, self._value = self._load()
+            self._load()
         except (OSError, Malformed) as problem:
             raise Misconfigured("identity-bundle", f"{self.path} cannot be read: {_why(problem)}", hint="gatekey bundle --out DIR writes it") from None
 
@@ -131,28 +154,53 @@ class Watched(Generic[T]):
         """What the file holds now."""
         try:
             found = os.stat(self.path)
-            if self._stamp == (found.st_mtime_ns, found.st_ino, found.st_size, found.st_dev):
-                return self._value
-            self._stamp, self._value = self._load()
-            self._lost = False
         except OSError as problem:
-            if not self._lost:
-                self._warn(f"{self.path} is gone ({_why(problem)}); its last state stays in force")
-            self._lost = True
-        except Malformed as problem:
-            self._warn(f"{self.path} was replaced by something that cannot be read ({problem.message}); its last state stays in force")
+            self._say_gone(problem)
+            return self._value
+        if self._stamp != (found.st_mtime_ns, found.st_ino, found.st_size, found.st_dev):
+            if found.st_size < self.BIG:
+                self._reload()
+            elif self._reading is None or not self._reading.is_alive():
+                import threading
+
+                self._reading = threading.Thread(target=self._reload, name=f"gatekey reads {self.path}", daemon=True)
+                self._reading.start()
         return self._value
 
-    def _load(self) -> tuple[tuple[int, int, int, int], T]:
+    def _reload(self) -> None:
+        try:
+            self._load()
+            self._lost = False
+        except OSError as problem:
+            self._say_gone(problem)
+        except Malformed as problem:
+            self._warn(f"{self.path} was replaced by something that cannot be read ({problem.message}); its last state stays in force")
+
+    def _say_gone(self, problem: OSError) -> None:
+        if not self._lost:
+            self._warn(f"{self.path} is gone ({_why(problem)}); its last state stays in force")
+        self._lost = True
+
+    def _load(self) -> None:
         with open(self.path, "rb") as file:
             found = os.fstat(file.fileno())
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size, found.st_dev)
             data = file.read()
         try:
-            return stamp, self._read(data)
-        except Malformed:
-            self._stamp = stamp  # what is broken is read once, not at each request
-            raise
+            self._value = self._read(data)
+        finally:
+            self._stamp = stamp  # also of what is broken: it is read once, not at each request
+
+
+def _lines(file: str, data: bytes) -> list[str]:
+    try:
+        lines = [line for line in data.decode("ascii").splitlines() if line and line[0] != "#"]
+    except UnicodeDecodeError:
+        raise Malformed("identity-bundle", f"{file} has bytes beyond ASCII") from None
+    for line in lines:
+        if " " in line:
+            raise Malformed("identity-bundle", f"{file} has the line {line[:60]!r}, which has a space in it")
+    return lines
 
 
 def _person(entry: dict[str, Any]) -> Person:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import GatekeyError, Malformed
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-_REMEMBERED = 1024
+_REMEMBERED = 4096
 
 
 class Facts(NamedTuple):
@@ -96,8 +96,8 @@ class Cache:
         found = self._facts.get(fingerprint)
         if found is None:
             found = _facts(name, der, fingerprint.hex().upper())
-            while len(self._facts) >= _REMEMBERED:
-                self._facts.pop(next(iter(self._facts)), None)
+            if len(self._facts) >= _REMEMBERED:
+                self._facts.clear()
             self._facts[fingerprint] = found
         return found
 

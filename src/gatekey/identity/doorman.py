@@ -1,7 +1,7 @@
 """The doorman: takes what a request says and who says it, and answers with a Client, or refuses. No sockets, no frameworks; the adapters bring both.
 
-What is believed, in this order: 1 who speaks (trust), 2 what is said (source), 3 the certificate, 4 people.json, 5 that all of it agrees, 6 the dates,
-7 the deny list.
+What is looked at, in this order: 1 who speaks (trust), 2 what is said (source), 3 the certificate, 4 people.json, 5 that all of it agrees, 6 the issuer,
+7 the dates, 8 the deny list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypedDict
 
 from ..errors import Malformed, Misconfigured, Refused
-from .bundle import Watched, read_denied, read_people
+from .bundle import Watched, read_denied, read_issuers, read_people
 from .certificates import Cache, Facts
 from .client import NOBODY, Client
 from .headers import SECRET, Names
@@ -20,11 +20,11 @@ from .sources import Claim, Source, source_called
 from .trust import Peer, Speakers, Trust
 
 if TYPE_CHECKING:
-    from .bundle import Denied, People, Person
+    from .bundle import Denied, Issuers, People, Person
 
 _NO_FACTS = Facts("", "", "", "", "", 0, 0)
 #: How many claims are remembered, and how many characters one may have.
-_REMEMBERED, _WORDS = 1024, 16 * 1024
+_REMEMBERED, _WORDS = 4096, 16 * 1024
 
 
 class Options(TypedDict, total=False):
@@ -46,7 +46,7 @@ class Doorman:
     `source`: what the web server is, a name of `sources.SOURCES` or a `certificate_header(...)`.
     `bundle`: the bundle folder; gives names, groups and devices, and the deny list (`deny=False` leaves that to the web server alone).
     `anonymous`: whether requests without a client pass (as a Client that is not verified) instead of being refused with 403.
-    `keep`: identity headers of other software that the app wants to see although nobody vouches for them.
+    `keep`: identity headers of other software that the app wants to see although nobody vouches for them; never those of the source.
 
     Raises Misconfigured for what cannot work. `identify` raises Malformed (400) and Refused (403).
     """
@@ -67,13 +67,19 @@ class Doorman:
         if bool(self.trust) is bool(self.source.inside):
             raise _wrong_trust(inside=bool(self.source.inside))
         self.anonymous = anonymous
+        keep = tuple(name.lower() for name in keep)
+        if wrong := {SECRET, *self.source.names}.intersection(keep):
+            raise Misconfigured("identity-source", f"{min(wrong)} is what the source reads; it cannot be kept from anybody who sends it")
         self.names = Names(() if self.source.inside else self.source.names, keep)
         self._own = frozenset(self.source.names) - {SECRET}
         self._people: Watched[People] | None = None
         self._denied: Watched[Denied] | None = None
+        self._issuers: Watched[Issuers] | None = None
         if bundle is not None:
             self._people = Watched(os.path.join(bundle, "people.json"), read_people, warn)
             self._denied = Watched(os.path.join(bundle, "revoked.lst"), read_denied, warn) if deny else None
+            if self.source.inside == "tls":  # otherwise the web server looks at the issuer
+                self._issuers = Watched(os.path.join(bundle, "issuers.lst"), read_issuers, warn)
         elif self.source.inside == "tls":
             warn("no bundle is named: revoked certificates are let in until they expire")
         self._clock = clock
@@ -119,8 +125,8 @@ class Doorman:
                 return None
             read = (claim, self._facts(claim))
             if sum(len(word) for word in words if word) <= _WORDS:
-                while len(self._claims) >= _REMEMBERED:
-                    self._claims.pop(next(iter(self._claims)), None)
+                if len(self._claims) >= _REMEMBERED:
+                    self._claims.clear()
                 self._claims[words] = read
             return read
 
@@ -132,6 +138,8 @@ class Doorman:
         _agree(claim, facts, person)
         serial = facts.serial or claim.serial or (person.serial if person else "")
         issuer = facts.issuer or claim.issuer or (person.issuer_dn if person else "")
+        if self._issuers is not None and issuer not in self._issuers.value():
+            raise Refused("identity-nobody", "the client certificate was issued by an authority that does not sign people", issuer=issuer)
         now = self._clock()
         not_after = facts.not_after or (person.not_after if person else 0)
         if not_after and now > not_after:
@@ -162,7 +170,7 @@ class Doorman:
     def _note_stranger(self, said: dict[str, str], peer: Peer) -> None:
         """Says that a stranger claimed an identity, so that a wrong `trust` is found."""
         if not self._own.isdisjoint(said):
-            whom = "a unix socket" if peer.unix else peer.host or "an unknown address"
+            whom = "a unix socket" if peer.unix else ascii(peer.host[:60]) if peer.host else "an unknown address"
             why = "trust does not name it, its secret is wrong, or its address may come from X-Forwarded-For"
             self._note_once(whom, f"identity headers from {whom} were removed: {why}")
 
