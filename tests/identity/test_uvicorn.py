@@ -101,7 +101,8 @@ def test_tls_itself_says_who_is_there(place: Place, protocol: Any) -> None:
         status, saw = get(port, browser(place, house.ann), {**nginx_says(house.bob), "X-Forwarded-For": "127.0.0.1"})
         assert (status, saw["client"]["name"], saw["client"]["serial"]) == (200, "Änn Öberg", house.ann.serial)
         assert not [name for name, _ in saw["headers"] if "client" in name]
-        for stranger in (None, house.pki.foreign().client("ann"), house.pki.client("late", expired=True), house.pki.server("localhost"), house.pki.authority_as_leaf()):
+        pki = house.pki
+        for stranger in (None, pki.foreign().client("ann"), pki.client("late", expired=True), pki.server("localhost"), pki.authority_as_leaf()):
             with pytest.raises((ssl.SSLError, OSError)):
                 get(port, browser(place, stranger))
         # What else the root has signed is trusted in the handshake, and is no person.
