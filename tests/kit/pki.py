@@ -14,6 +14,7 @@ import functools
 import ipaddress
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,10 +133,14 @@ class Pki:
     def authorities(self) -> tuple[Ca, ...]:
         return (self.root,) if self.flat else (self.root, self.issuing)
 
-    def client(self, login: str, *, expired: bool = False, not_yet: bool = False, days: int = 30, usage: Usage = (CLIENT,), key: Key | None = None) -> Leaf:
-        """A person's certificate: CN and e-mail from `login`, EKU clientAuth unless `usage` says otherwise."""
+    def client(
+        self, login: str, *, expired: bool = False, not_yet: bool = False, days: int = 30, usage: Usage = (CLIENT,), key: Key | None = None, crl: str = ""
+    ) -> Leaf:
+        """A person's certificate: CN and e-mail from `login`, EKU clientAuth unless `usage` says otherwise. `crl`: URL of a distribution point."""
         san = x509.SubjectAlternativeName([x509.RFC822Name(login if "@" in login else f"{login}@example.com")])
-        return self._leaf(login, san, usage, self._span(days, expired=expired, not_yet=not_yet), key)
+        point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
+        more = (x509.CRLDistributionPoints([point]),) if crl else ()
+        return self._leaf(login, san, usage, self._span(days, expired=expired, not_yet=not_yet), key, more)
 
     def server(self, *hosts: str, expired: bool = False, days: int = 30, usage: Usage = (SERVER,), key: Key | None = None) -> Leaf:
         """A web server's certificate with `hosts` (names or IP literals) as SAN; without any: localhost, 127.0.0.1 and ::1."""
@@ -195,7 +200,9 @@ class Pki:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True).add_extension(usage, critical=True)
         return Ca(builder.sign(signer, hashes.SHA256()), key)
 
-    def _leaf(self, name: str, san: x509.SubjectAlternativeName, usage: Usage, span: tuple[int, int], key: Key | None) -> Leaf:
+    def _leaf(
+        self, name: str, san: x509.SubjectAlternativeName, usage: Usage, span: tuple[int, int], key: Key | None, more: Sequence[x509.ExtensionType] = ()
+    ) -> Leaf:
         key = key or new_key()
         builder = (
             self._builder(name, key, self.issuing, span)
@@ -205,6 +212,8 @@ class Pki:
         )
         if usage:
             builder = builder.add_extension(x509.ExtendedKeyUsage(list(usage)), critical=False)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=False)
         return Leaf(name, builder.sign(self.issuing.key, hashes.SHA256()), key, () if self.flat else (self.issuing.certificate,))
 
     def _builder(self, subject: str, key: Key, issuer: Ca | None, span: tuple[int, int]) -> x509.CertificateBuilder:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.doors import HOST, Door, door, identity
-from kit.servers import free_port
 
 from gatekey.ports import SystemEntropy
 from gatekey.webserver import check
 from gatekey.webserver.check import Identities, Report, Target
 from gatekey.webserver.report import UNSURE
+from kit.doors import HOST, Door, door, identity
+from kit.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 

@@ -39,15 +39,24 @@ def _plain(door: Door, what: Knock, answer: Answer) -> Finding:
         return Finding(PASS, f"no HTTP there: {answer.face}", what.words, answer.face)
     where = answer.header("location")
     if 300 <= answer.status < 400:
-        parts = urlsplit(where)
-        if parts.scheme == "https" and (parts.hostname or "").lower() == door.target.host:
+        scheme, host = _leads_to(where)
+        if scheme == "https" and host == door.target.host:
             return Finding(PASS, "only a redirect to https", what.words, answer.face)
-        if parts.scheme == "https":
+        if scheme == "https":
             return Finding(OPEN, f"the redirect leads to another host: {where}", what.words, answer.face)
         return Finding(OPEN, f"the redirect stays on plain HTTP: {where or 'nowhere'}", what.words, answer.face)
     control = door.knock(what._replace(host=NOBODY)) if answer.status < 300 else None
     ruling = elsewhere(answer, door.good(what.path), control)
     return Finding(ruling.verdict, f"over plain HTTP: {ruling.said}", what.words, answer.face, WITH_CLIENT if ruling.verdict == UNSURE else "")
+
+
+def _leads_to(location: str) -> tuple[str, str]:
+    """Scheme and host of a URL that a server gave, "" for what is not there or cannot be read."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "", ""
+    return parts.scheme, (parts.hostname or "").lower()
 
 
 def app_ports(door: Door) -> Finding:
@@ -120,7 +129,7 @@ def listed_paths(door: Door) -> tuple[str, ...]:
             continue
         text = answer.body.decode("latin-1")
         for match in re.finditer(r"(?im)^(?:dis)?allow:\s*(\S+)|<loc>\s*([^<\s]+)\s*</loc>", text):
-            path = urlsplit(match[1] or match[2]).path
+            path = re.sub(r"^https?://[^/]*", "", match[1] or match[2])
             if re.fullmatch(r"/[!-~]*", path) and "*" not in path:
                 found.append(path.rstrip("$"))
     return tuple(dict.fromkeys(found))[:_MOST_LISTED]

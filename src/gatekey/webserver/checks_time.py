@@ -177,19 +177,23 @@ def _fetch(door: Door, url: str) -> bytes:
     import http.client
     from urllib.parse import urlsplit
 
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise Malformed("bad-url", f"{url} is not plain HTTP")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise Malformed("bad-url", f"{url!r}: {error}") from None
+    if parts.scheme != "http" or not host:
+        raise Malformed("bad-url", f"{url!r} is not plain HTTP")
     door.budget.spend()
     end = time.monotonic() + door.budget.patience
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=door.budget.patience)
+    connection = http.client.HTTPConnection(host, port, timeout=door.budget.patience)
     try:
         connection.request("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers={"User-Agent": "gatekey-check"})
         answer = connection.getresponse()
         data = b""
         while (piece := answer.read1(65536)) and time.monotonic() < end and len(data) < _MOST_CRL:
             data += piece
-    except http.client.HTTPException as error:
+    except (http.client.HTTPException, ValueError) as error:  # ValueError: what cannot stand in a request
         raise Malformed("bad-answer", f"{url}: {type(error).__name__} {error}") from None
     finally:
         connection.close()

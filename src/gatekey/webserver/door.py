@@ -7,14 +7,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..errors import GatekeyError, Malformed, Unavailable
 from ..model.names import host_problem, ip_address
 from ..x509 import pem
 from ..x509.certificate import Certificate, read_certificate
 from . import forged
-from .answer import ANSWERED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREACHABLE, Answer
+from .answer import ANSWERED, CLOSED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREACHABLE, Answer
 from .knock import Budget, Identity, Knock, Line, connect, knock
 from .refusal import DOOR_STATUSES, Ruling, refusing, same_answer, server_of
 from .report import OPEN, PASS, UNSURE, Finding
@@ -256,9 +256,10 @@ class Door:
 
     def _same_host(self, location: str, base: str) -> str:
         """The path of a redirect that stays on this very site, or ""."""
-        from urllib.parse import urljoin
-
-        parts = urlsplit(urljoin(f"https://{self.host()}{base}", location))
+        try:
+            parts = urlsplit(urljoin(f"https://{self.host()}{base}", location))
+        except ValueError:
+            return ""
         if parts.scheme != "https" or parts.netloc.lower() != self.host().lower():
             return ""
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
@@ -325,5 +326,5 @@ def reachable(door: Door) -> None:
     where = f"{door.address} port {door.target.port}"
     if answer.kind in (NOT_LISTENING, UNREACHABLE) or (answer.kind == TIMEOUT and not (answer.heard and answer.heard.works)):
         raise Unavailable("site-unreachable", f"{where} cannot be reached: {answer.words}", hint="is the web server running?", host=door.target.host)
-    if answer.kind == NOT_TLS:
+    if answer.kind == NOT_TLS or (answer.kind == CLOSED and not answer.tls and answer.heard and not answer.heard.works):
         raise Unavailable("site-without-tls", f"{where} does not speak TLS: {answer.words}", hint="name the port of https", host=door.target.host)

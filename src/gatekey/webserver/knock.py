@@ -202,7 +202,7 @@ def connect(what: Knock, budget: Budget, *, resume: Line | None = None) -> Line 
     end = time.monotonic() + budget.patience
     try:
         sock = socket.create_connection((what.address, what.port), budget.patience)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one
         return _failure(error, heard, budget.patience)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -210,7 +210,7 @@ def connect(what: Knock, budget: Budget, *, resume: Line | None = None) -> Line 
             sock.settimeout(max(0.01, end - time.monotonic()))
             session = resume.session if resume else None
             sock = context.wrap_socket(sock, server_hostname=what.sni or None, session=session)
-    except (ssl.SSLError, OSError) as error:
+    except (ssl.SSLError, OSError, ValueError) as error:  # ValueError: a name that cannot be an SNI
         sock.close()
         return _failure(error, heard, budget.patience)
     return Line(sock, context, heard, budget.patience)
@@ -279,7 +279,7 @@ def _failure(error: Exception, heard: Heard, patience: float) -> Answer:
     if isinstance(error, ConnectionError):
         alert = heard.alert
         return Answer(ALERT, alert=alert, heard=heard) if alert >= 0 else Answer(CLOSED, words="closed without an answer", heard=heard)
-    return Answer(UNREACHABLE, words=f"unreachable: {error.strerror or error}" if isinstance(error, OSError) else str(error), heard=heard)
+    return Answer(UNREACHABLE, words=f"unreachable: {getattr(error, 'strerror', '') or error}", heard=heard)
 
 
 #: Names of alerts as OpenSSL writes them in the reason of an error, where the ear is deaf.
