@@ -15,11 +15,53 @@ KEYS: dict[str, str] = {
     "publish": "a folder outside the home that is rewritten as a bundle at every revocation",
     "passphrase-file": "a file whose first line is the passphrase of the keys; read only when nothing else gives it",
     "unencrypted-keys": "true: the keys lie there without a passphrase; written by init --unencrypted-keys",
+    "service.workers": "processes that answer (default 2)",
+    "service.certificate": "certificate with its issuers for enrol and private; without it the authority issues one to itself",
+    "service.key": "the private key of that certificate",
+    "service.hosts": "names and addresses of the service, for the certificate that it issues to itself",
+    "service.log": "least level of log lines: debug, info, warning or error (default info)",
+    "public.listen": "plain HTTP for CA certificates, CRLs, OCSP and health (default 127.0.0.1:8080; empty: not at all)",
+    "public.metrics": "true: /metrics for Prometheus on the public listener, too",
+    "enrol.listen": "HTTPS without client certificates (default empty: not at all)",
+    "private.listen": "HTTPS with client certificates: API and decision (default 127.0.0.1:8443; empty: not at all)",
+    "private.behind-proxy": "addresses or networks of proxies that may hand on a client certificate (none by default)",
+    "proxy.listen": "a Unix socket for the decision endpoint: whoever may open it speaks for a web server (default empty: not at all)",
+    "proxy.mode": "mode of that socket in octal (default 0660)",
+    "site.HOST.groups": "who may enter the site HOST: people in one of these groups; without a rule everybody with a certificate",
+    "limits.requests-per-second": "of one address on the public listener (default 200; 0 for no limit)",
+    "limits.body-kib": "largest request body (default 256 KiB)",
+    "reminders.days": "days before the end of a certificate on which its holder is reminded (default 30, 14, 3)",
+    "mail.server": "SMTP server as HOST:PORT; without it nobody is written to",
+    "mail.from": "the sender of reminders",
+    "mail.security": "starttls (default), tls or none",
+    "mail.user": "user name at the SMTP server",
+    "mail.password-file": "a file whose first line is the password there",
+    "webhook.url": "where events are sent as signed JSON",
+    "webhook.secret-file": "a file whose first line is the secret of the signature (HMAC-SHA256)",
+}
+
+#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, listen.
+KINDS: dict[str, str] = {
+    "unencrypted-keys": "flag",
+    "url": "url",
+    "service.workers": "number",
+    "service.hosts": "words",
+    "public.listen": "listen",
+    "public.metrics": "flag",
+    "enrol.listen": "listen",
+    "private.listen": "listen",
+    "private.behind-proxy": "words",
+    "proxy.listen": "listen",
+    "site.HOST.groups": "words",
+    "limits.requests-per-second": "number",
+    "limits.body-kib": "number",
+    "reminders.days": "numbers",
+    "webhook.url": "url",
 }
 
 
 class Config(NamedTuple):
-    """What `gatekey.toml` says. `publish` and `passphrase_file` are absolute paths or None."""
+    """What `gatekey.toml` says. `publish` and `passphrase_file` are absolute paths or None; `values` is what only the service reads."""
 
     home: Path
     name: str
@@ -27,6 +69,30 @@ class Config(NamedTuple):
     publish: Path | None = None
     passphrase_file: Path | None = None
     unencrypted_keys: bool = False
+    values: dict[str, Any] = {}  # noqa: RUF012  never mutated: what the service's tables say, by flat key
+
+    def text(self, key: str, default: str = "") -> str:
+        """A text of the service's tables, or the default."""
+        return str(self.values.get(key, default))
+
+    def number(self, key: str, default: int) -> int:
+        return int(self.values.get(key, default))
+
+    def words(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        return tuple(self.values.get(key, default))
+
+    def flag(self, key: str) -> bool:
+        return bool(self.values.get(key, False))
+
+    def path(self, key: str) -> Path | None:
+        """A file or folder that the service's tables name, below the home unless it is absolute."""
+        return _path(self.home, self.values.get(key))
+
+    @property
+    def sites(self) -> dict[str, tuple[str, ...]]:
+        """Site rules: host -> groups that may enter."""
+        suffix = ".groups"
+        return {key[5 : -len(suffix)]: tuple(value) for key, value in self.values.items() if key.startswith("site.") and key.endswith(suffix)}
 
 
 def default_home() -> Path:
@@ -82,18 +148,20 @@ def parse(text: str, home: Path) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured("config-toml", f"{home / 'gatekey.toml'} is not TOML: {error}", path=str(home / "gatekey.toml")) from error
-    mistakes = [mistake for key, value in data.items() if (mistake := _mistake(key, value))]
-    if not data.get("name"):
+    values, mistakes = _flat(data)
+    mistakes += [mistake for key, value in values.items() if (mistake := _mistake(key, value))]
+    if not values.get("name"):
         mistakes.append("name: is missing; init writes it")
     if mistakes:
         raise Misconfigured("config-mistake", f"{home / 'gatekey.toml'}: " + "; ".join(mistakes), path=str(home / "gatekey.toml"), mistakes=mistakes)
     return Config(
         home=home,
-        name=data["name"],
-        url=str(data.get("url", "")).rstrip("/"),
-        publish=_path(home, data.get("publish")),
-        passphrase_file=_path(home, data.get("passphrase-file")),
-        unencrypted_keys=bool(data.get("unencrypted-keys", False)),
+        name=values["name"],
+        url=str(values.get("url", "")).rstrip("/"),
+        publish=_path(home, values.get("publish")),
+        passphrase_file=_path(home, values.get("passphrase-file")),
+        unencrypted_keys=bool(values.get("unencrypted-keys", False)),
+        values={key: value for key, value in values.items() if "." in key},
     )
 
 
@@ -101,17 +169,68 @@ def _path(home: Path, value: Any) -> Path | None:
     return home / str(value) if value else None
 
 
+def _flat(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Keys in one level: `[public] listen` is `public.listen`; `[site."app.example"] groups` is `site.app.example.groups`."""
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for key, value in data.items():
+        if key == "site" and isinstance(value, dict):
+            for host, rules in value.items():
+                if not isinstance(rules, dict):
+                    mistakes.append(f'site.{host}: must be a table, as in [site."{host}"]')
+                    continue
+                values.update({f"site.{host}.{rule}": setting for rule, setting in rules.items()})
+        elif isinstance(value, dict):
+            values.update({f"{key}.{inner}": setting for inner, setting in value.items()})
+        else:
+            values[key] = value
+    return values, mistakes
+
+
+def known_key(key: str) -> str:
+    """The entry of `KEYS` that a flat key belongs to: `site.app.example.groups` belongs to `site.HOST.groups`."""
+    return f"site.HOST.{key.rpartition('.')[2]}" if key.startswith("site.") else key
+
+
 def _mistake(key: str, value: Any) -> str | None:
-    if key not in KEYS:
+    known = known_key(key)
+    if known not in KEYS:
         import difflib
 
-        near = difflib.get_close_matches(key, KEYS, 1)
+        near = difflib.get_close_matches(known, KEYS, 1)
         return f"{key}: is not a known key" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}")
-    if key == "unencrypted-keys":
+    kind = KINDS.get(known, "text")
+    if kind == "flag":
         return None if isinstance(value, bool) else f"{key}: must be true or false"
+    if kind == "number":
+        right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**6
+        return None if right else f"{key}: must be a whole number, 0 or more"
+    if kind in ("words", "numbers"):
+        inner = str if kind == "words" else int
+        right = isinstance(value, list) and all(isinstance(one, inner) and not isinstance(one, bool) for one in value)
+        return None if right else f"{key}: must be a list of {'texts' if kind == 'words' else 'whole numbers'}"
     if not isinstance(value, str):
         return f"{key}: must be text in quotes"
-    return f"url: {problem}" if key == "url" and value and (problem := url_problem(value)) else None
+    if kind == "url":
+        return f"{key}: {problem}" if value and (problem := url_problem(value)) else None
+    return f"{key}: {problem}" if kind == "listen" and (problem := listen_problem(value)) else None
+
+
+def listen_problem(text: str) -> str | None:
+    """Why this cannot be listened on, or None: `ADDRESS:PORT`, `[IPV6]:PORT`, `unix:/path`, or "" for not at all."""
+    if not text:
+        return None
+    if text.startswith("unix:"):
+        return None if text.startswith("unix:/") and len(text) < 108 else f"{text!r} is not unix:/path of at most 102 characters"
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return f"{text!r} is not ADDRESS:PORT; write 127.0.0.1:8080, [::1]:8080 or unix:/path"
+    return None if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else f"{text!r} has no port between 1 and 65535"
 
 
 def write(config: Config) -> bytes:

@@ -40,6 +40,14 @@ class Signer(Protocol):
         ...
 
 
+class PortableKey(Signer, Protocol):
+    """A private key that may be written out: one that was made for somebody else, never an authority's."""
+
+    def pkcs8(self) -> bytes:
+        """PKCS#8 PrivateKeyInfo in DER, not encrypted (RFC 5958)."""
+        ...
+
+
 class Keyring(Protocol):
     """Where private keys live: a folder of encrypted files, or a PKCS#11 token."""
 

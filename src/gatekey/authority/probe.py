@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GatekeyError
-from ..keys import material
 from ..model.holder import Holder
 from ..model.names import Names
 from ..model.request import CertificateId, Request
+from ..ports import PortableKey
 from ..x509 import pem
 from . import bundle, revoke
 from .issue import issue
@@ -41,22 +42,21 @@ class Probes(NamedTuple):
     canary: Probe
 
 
-def make(authority: Authority) -> Probes:
-    """One of each, good for an hour (the expired one: for no time at all). Raises what issuing raises."""
+def make(authority: Authority, new_key: Callable[[], PortableKey]) -> Probes:
+    """One of each, good for an hour (the expired one: for no time at all), each with a key of its own. Raises what issuing raises."""
     now = authority.now()
     people = authority.issuer_for(authority.profile("probe"))
     servers = authority.issuer_for(authority.profile("server"))
     return Probes(
-        good=_probe(authority, "probe", people),
-        expired=_probe(authority, "probe", people, not_after=now - 60),
-        server=_probe(authority, "probe-server", servers),
-        wrong_usage=_probe(authority, "probe-server", people),
-        canary=_probe(authority, "probe", people),
+        good=_probe(authority, new_key(), "probe", people),
+        expired=_probe(authority, new_key(), "probe", people, not_after=now - 60),
+        server=_probe(authority, new_key(), "probe-server", servers),
+        wrong_usage=_probe(authority, new_key(), "probe-server", people),
+        canary=_probe(authority, new_key(), "probe", people),
     )
 
 
-def _probe(authority: Authority, profile: str, issuer: str, *, not_after: int | None = None) -> Probe:
-    key = material.make("p256")
+def _probe(authority: Authority, key: PortableKey, profile: str, issuer: str, *, not_after: int | None = None) -> Probe:
     names = Names(LOGIN, dns=(_HOST,)) if profile == "probe-server" else Names(LOGIN)
     request = Request(profile, names, key.spki, LOGIN, not_after=not_after, requester=authority.actor, door="internal", issuer=issuer)
     released = issue(authority, request, Holder(LOGIN, "service", name="gatekey check"))

@@ -160,8 +160,9 @@ def _authority(session: Session) -> Authority | None:
 
 def _probes(session: Session, authority: Authority, bundle: Path | None) -> tuple[Identities, Callable[[], None] | None]:
     from ..authority import probe
+    from ..keys import material
 
-    made = probe.make(authority)
+    made = probe.make(authority, lambda: material.make("p256"))
 
     def identity(one: probe.Probe, label: str) -> Identity:
         return Identity(one.chain, one.key, label)

@@ -123,6 +123,12 @@ class Reads:
         with self._db.read() as tx:
             yield from tx.each(sql)
 
+    def newest_event(self) -> int:
+        """The number of the newest audit event: it grows with every change of anything."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT max(number) FROM audit")
+        return int(row[0] or 0) if row else 0
+
     def chain_problem(self) -> str | None:
         """Where the audit chain breaks, in words, or None."""
         with self._db.read() as tx:

@@ -113,6 +113,54 @@ STEPS: tuple[tuple[str, ...], ...] = (
              facts TEXT NOT NULL,
              hash TEXT NOT NULL)""",
     ),
+    (  # the service: roles, tokens, jobs, and what was seen at the doors
+        """CREATE TABLE role (
+             login TEXT NOT NULL REFERENCES holder (login),
+             role TEXT NOT NULL CHECK (role IN ('auditor', 'operator', 'administrator', 'proxy')),
+             PRIMARY KEY (login, role))""",
+        """CREATE TABLE token (
+             id TEXT PRIMARY KEY,
+             secret_sha256 TEXT NOT NULL,
+             login TEXT NOT NULL REFERENCES holder (login),
+             scopes TEXT NOT NULL,
+             about TEXT NOT NULL,
+             created_at {bigint} NOT NULL,
+             expires_at {bigint} NOT NULL,
+             revoked_at {bigint},
+             used_at {bigint})""",
+        """CREATE TABLE job (
+             name TEXT PRIMARY KEY,
+             owner TEXT NOT NULL,
+             lease_until {bigint} NOT NULL,
+             due_at {bigint} NOT NULL,
+             done_at {bigint},
+             outcome TEXT NOT NULL)""",
+        """CREATE TABLE sent (
+             what TEXT NOT NULL,
+             subject TEXT NOT NULL,
+             at {bigint} NOT NULL,
+             PRIMARY KEY (what, subject))""",
+        """CREATE TABLE seen (
+             issuer TEXT NOT NULL,
+             serial TEXT NOT NULL,
+             at {bigint} NOT NULL,
+             site TEXT NOT NULL,
+             PRIMARY KEY (issuer, serial))""",
+        """CREATE TABLE takeover (
+             place TEXT NOT NULL,
+             number {bigint} NOT NULL,
+             at {bigint} NOT NULL,
+             PRIMARY KEY (place, number))""",
+        """CREATE TABLE answer (
+             requester TEXT NOT NULL,
+             idempotency TEXT NOT NULL,
+             digest TEXT NOT NULL,
+             status {bigint} NOT NULL,
+             body TEXT NOT NULL,
+             at {bigint} NOT NULL,
+             PRIMARY KEY (requester, idempotency))""",
+        "CREATE INDEX audit_by_subject ON audit (subject)",
+    ),
 )
 
 

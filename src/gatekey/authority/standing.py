@@ -1,0 +1,124 @@
+"""Every certificate that opens a door, in memory, kept up to date from the audit log; what is not here is not let in.
+
+Only live certificates are held: a million revoked ones cost nothing. The audit log is the feed: each change of anything writes its event in the same
+transaction, so its number tells whether there is something new, and its events tell what.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.standing import EXPIRED, LEFT, NOT_YET, STALE, UNKNOWN, WRONG_GROUP, Decision, Known
+
+if TYPE_CHECKING:
+    from ..model.holder import Holder
+    from ..model.record import CertificateRecord
+    from ..ports import Clock
+    from ..store.reads import Reads
+
+#: A view that has not been compared with the ledger for this long answers no to everybody (seconds).
+STALE_AFTER = 5
+
+
+class Standing:
+    """The view of one process. `refresh` must be called often (ten times a second); `decide` never touches the ledger."""
+
+    def __init__(self, reads: Reads, clock: Clock, issuers: dict[str, str], sites: dict[str, tuple[str, ...]]) -> None:
+        """`issuers`: DN in RFC 2253 form as OpenSSL prints it -> short name of the authority. `sites`: host -> groups that may enter."""
+        self._reads = reads
+        self._clock = clock
+        self._issuers = issuers
+        self._sites = sites
+        self._known: dict[tuple[str, str], Known] = {}
+        self._of: dict[str, set[tuple[str, str]]] = {}
+        self._gone: set[str] = set()
+        self._event = -1
+        self.checked_at = 0
+
+    @property
+    def event(self) -> int:
+        """Number of the last audit event that this view has taken in; -1 before the first load."""
+        return self._event
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def refresh(self) -> bool:
+        """Compares with the ledger and takes in what is new; says whether anything was. Raises what the store raises: the view then grows stale, and closes."""
+        newest = self._reads.newest_event()
+        changed = newest != self._event
+        if self._event < 0:
+            self._load()
+        elif changed:
+            self._follow(self._event + 1)
+        self._event = newest if self._event < newest else self._event
+        self.checked_at = self._clock.now()
+        return changed
+
+    def _load(self) -> None:
+        self._event = self._reads.newest_event()  # before the rows: what comes later is taken in again, never missed
+        now = self._clock.now()
+        holders = {holder.login: holder for holder in self._reads.holders("person", "device", "service", "server")}
+        for record in self._reads.alive(now - STALE_AFTER, issuers=tuple(self._issuers.values())):
+            self._put(record, holders.get(record.holder))
+
+    def _follow(self, first: int) -> None:
+        certificates: set[tuple[str, str]] = set()
+        logins: set[str] = set()
+        for event in self._reads.events(first):
+            if event.action.startswith("certificate."):
+                issuer, _, serial = event.subject.partition("/")
+                certificates.add((issuer, serial))
+            elif event.action.startswith("holder."):
+                logins.add(event.subject)
+            self._event = max(self._event, event.number)
+        for login in logins:
+            holder = self._reads.holder(login)
+            if holder and holder.left_at:
+                self._gone.add(login)
+            else:
+                self._gone.discard(login)
+            certificates |= self._of.get(login, set())
+        for issuer, serial in certificates:
+            self._again(issuer, serial)
+
+    def _again(self, issuer: str, serial: str) -> None:
+        """Reads one certificate anew."""
+        known = self._known.pop((issuer, serial), None)
+        if known:
+            self._of[known.login].discard((issuer, serial))
+        if issuer not in self._issuers.values():
+            return
+        for record in self._reads.by_serial(serial):
+            if record.issuer == issuer and record.state == "released" and record.revoked_at is None:
+                self._put(record, self._reads.holder(record.holder))
+
+    def _put(self, record: CertificateRecord, holder: Holder | None) -> None:
+        if holder is None or record.kind == "authority":
+            return
+        if holder.left_at:
+            self._gone.add(holder.login)
+        key = (record.issuer, record.serial)
+        self._known[key] = Known(
+            record.issuer, record.serial, record.not_before, record.not_after, holder.login, holder.name, holder.email, holder.groups, record.device
+        )
+        self._of.setdefault(holder.login, set()).add(key)
+
+    def decide(self, issuer_dn: str, serial: str, site: str = "") -> Decision:
+        """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no."""
+        now = self._clock.now()
+        if not self.checked_at <= now <= self.checked_at + STALE_AFTER or self._event < 0:
+            return Decision(False, STALE)
+        known = self._known.get((self._issuers.get(issuer_dn, ""), serial.upper().zfill(32)))
+        if known is None:
+            return Decision(False, UNKNOWN)
+        if known.login in self._gone:
+            return Decision(False, LEFT, known)
+        if now > known.not_after:
+            return Decision(False, EXPIRED, known)
+        if now < known.not_before:
+            return Decision(False, NOT_YET, known)
+        groups = self._sites.get(site.lower(), ())
+        if groups and not set(groups) & set(known.groups):
+            return Decision(False, WRONG_GROUP, known)
+        return Decision(True, "", known)

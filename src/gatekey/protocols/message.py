@@ -1,0 +1,64 @@
+"""What every protocol is asked with and answers with, whatever server carries it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from ..errors import GatekeyError, Refused
+
+
+class Peer(NamedTuple):
+    """Who is at the other end. `address`: IP address, or "unix" for a Unix socket. `certificate`: DER that TLS has verified to end in our people's root, or b""."""
+
+    address: str = ""
+    certificate: bytes = b""
+
+
+class Call(NamedTuple):
+    """One request. `listener`: public, enrol, private or proxy. `path` without the query, decoded; `headers` with lower-case names, in order."""
+
+    listener: str
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    peer: Peer = Peer()
+    id: str = ""
+
+    def header(self, name: str) -> str:
+        """The value of a header that stands there once; "" when it is missing. Doubled ones are joined with a comma (RFC 9110 5.3)."""
+        return ", ".join(value for key, value in self.headers if key == name)
+
+
+class Answer(NamedTuple):
+    """One response. `headers` with lower-case names."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+#: HTTP status by class of refusal; a code of its own where the class is not enough.
+_STATUS = {"Refused": 422, "Malformed": 400, "NotFound": 404, "Conflict": 409, "Misconfigured": 503, "Unavailable": 503}
+_STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "too-large": 413, "too-many-requests": 429, "method-not-allowed": 405}
+
+
+def problem(error: GatekeyError, *, instance: str = "") -> Answer:
+    """Problem details (RFC 9457) for a refusal. `instance`: the id of the request."""
+    status = _STATUS_OF_CODE.get(error.code) or _STATUS[next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _STATUS)]
+    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": error.message, "status": status, "code": error.code}
+    if error.hint:
+        body["detail"] = error.hint
+    if isinstance(error, Refused) and len(error.reasons) > 1:
+        body["reasons"] = [{"code": reason.code, "message": reason.message, "hint": reason.hint} for reason in error.reasons]
+    if instance:
+        body["instance"] = instance
+    return as_json(body, status=status, kind="application/problem+json")
+
+
+def as_json(value: Any, *, status: int = 200, kind: str = "application/json") -> Answer:
+    """A JSON answer that nobody keeps."""
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return Answer(status, (("content-type", kind), ("cache-control", "no-store")), data)
