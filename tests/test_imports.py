@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "api": "app authority keys lifecycle model ports x509",
     "testing": "api authority keys ports model x509",
     "app": "authority client config identity jobs keys lifecycle lint model outgoing policy ports profiles protocols store webserver x509",
-    "cli": "app authority client store.reads webserver x509 model config testing keys.material lifecycle ports",
+    "cli": "app authority client store.reads webserver x509 model config testing keys.material lifecycle ports policy.explain profiles",
 }
 
 #: What each room may have from outside the standard library; every other room has nothing.

@@ -115,19 +115,21 @@ class Authority:
         days: int | None = None,
         key_type: str = "p256",
         csr: bytes | None = None,
+        profile: str = "client",
     ) -> Issued:
         """A certificate for a person's device; with `csr` (PEM or DER) for the key in it. Raises Refused with all reasons, or Conflict."""
         key, spki = _key(csr, key_type)
+        proof = "csr" if csr else "made-here"
         asked = requests.client(
-            self._core, login, spki, email=email, name=name, device=device, groups=groups, days=days, proof="csr" if csr else "made-here", door="api"
+            self._core, login, spki, email=email, name=name, device=device, groups=groups, days=days, proof=proof, door="api", profile=profile
         )
         people.check(asked[1]._replace(devices=(device,) if device else ()))
         return self._issued(issue(self._core, *asked, alone=True), key)
 
-    def issue_server(self, *hosts: str, days: int | None = None, key_type: str = "p256", csr: bytes | None = None) -> Issued:
+    def issue_server(self, *hosts: str, days: int | None = None, key_type: str = "p256", csr: bytes | None = None, profile: str = "server") -> Issued:
         """A certificate for a web server; addresses may stand among the hosts. Raises Refused with all reasons."""
         key, spki = _key(csr, key_type)
-        asked = requests.server(self._core, hosts, spki, days=days, proof="csr" if csr else "made-here", door="api")
+        asked = requests.server(self._core, hosts, spki, days=days, proof="csr" if csr else "made-here", door="api", profile=profile)
         return self._issued(issue(self._core, *asked), key)
 
     def sign(self, csr: bytes, profile: str, *, days: int | None = None) -> Issued:

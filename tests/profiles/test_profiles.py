@@ -18,6 +18,7 @@ LIVES = {
     "people": (3650, 7300),
     "servers": (3650, 7300),
     "client": (365, 3650),
+    "client-short": (10 / 24, 1),
     "device": (365, 3650),
     "server": (375, 397),
     "ocsp-responder": (7, 30),
@@ -30,6 +31,7 @@ SHAPES = {
     "people": ("ca", (), 0, "people-root"),
     "servers": ("ca", (), 0, "servers-root"),
     "client": ("client", ("clientAuth",), None, "people"),
+    "client-short": ("client", ("clientAuth",), None, "people"),
     "device": ("client", ("clientAuth",), None, "people"),
     "server": ("server", ("serverAuth",), None, "servers"),
     "ocsp-responder": ("ocsp", ("OCSPSigning",), None, ""),
@@ -87,7 +89,7 @@ def test_an_unknown_name_meets_the_nearest() -> None:
         profiles.find("clinet")
     assert caught.value.code == "no-profile"
     assert caught.value.hint == "did you mean 'client'?"
-    with pytest.raises(NotFound, match="known are client, device, server"):
+    with pytest.raises(NotFound, match="known are client, client-short, device, server"):
         profiles.built_in("../client")
 
 

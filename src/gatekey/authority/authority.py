@@ -93,13 +93,20 @@ class Authority:
         return sorted((r for r in self.records() if r.side in (side, "both")), key=lambda r: not r.is_root)
 
     def issuer_for(self, profile: Profile) -> str:
-        """The CA that issues what this profile describes: the newest issuing one of its side, or the flat one."""
-        wanted = profile.issuer or "people"
-        if any(r.name == wanted for r in self.records()):
-            return wanted
-        found = [r for r in self.records() if r.role in ("issuing", "flat") and r.side in (wanted, "both")]
+        """The CA that issues what this profile describes: the one it names, otherwise the newest issuing one of its side, or the flat one.
+
+        Raises Misconfigured when there is none, or when the one it names does not issue such certificates.
+        """
+        side = "servers" if profile.kind == "server" else "people"
+        wanted = profile.issuer or side
+        named = next((r for r in self.records() if r.name == wanted), None)
+        if named and (profile.kind not in ("client", "server") or (named.role != "root" and named.side in (side, "both"))):
+            return named.name
+        found = [r for r in self.records() if not named and r.role in ("issuing", "flat") and r.side in (wanted, "both") and wanted in ("people", "servers")]
         if not found:
-            raise Misconfigured("no-issuer", f"no authority here issues what the profile {profile.name!r} describes", hint="gatekey authority list")
+            able = ", ".join(r.name for r in self.records() if r.role in ("issuing", "flat") and r.side in (side, "both"))
+            message = f"the profile {profile.name} names the issuer {wanted!r}, and no authority of that name issues for {side} here"
+            raise Misconfigured("profile-issuer", message, hint=f"issuer may be: {able or 'none; gatekey authority list'}", found=wanted, allowed=able)
         return found[-1].name
 
     def issuing(self, name: str) -> Issuing:

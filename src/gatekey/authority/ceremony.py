@@ -62,7 +62,7 @@ def _found(authority: Authority, founding: Founding, key_type: str, days: int | 
     return released
 
 
-def note(authority: Authority, action: str, subject: str) -> None:
-    """Writes something that weakens us into the audit log."""
+def note(authority: Authority, action: str, subject: str, **facts: str) -> None:
+    """Writes something that changes us outside the ledger, or weakens us, into the audit log."""
     with authority.ledger.db.transaction("audit note") as tx:
-        audit.append(tx, authority.now(), audit.Event(authority.actor, action, subject))
+        audit.append(tx, authority.now(), audit.Event(authority.actor, action, subject, facts))

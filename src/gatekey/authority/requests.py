@@ -14,13 +14,11 @@ from ..model.status import HELD, REVOKED
 from ..x509.certificate import read_certificate
 
 if TYPE_CHECKING:
+    from ..model.profile import Profile
     from ..x509.csr import Csr
     from .authority import Authority
 
 Asked = tuple[Request, Holder]
-
-#: Which kind of holder a profile's certificates belong to, when they are asked for by profile name.
-KIND_OF_PROFILE = {"client": "person", "device": "device", "server": "server", "ocsp-responder": "service", "probe": "service"}
 
 
 def client(
@@ -36,14 +34,19 @@ def client(
     proof: str = "made-here",
     door: str = "cli",
     idempotency: str = "",
+    profile: str = "client",
 ) -> Asked:
-    """A person's certificate for one device. The person is taken from the ledger, or appears with it.
+    """A person's certificate for one device (or a machine's, if the profile is one of machines). The holder is taken from the ledger, or appears with it.
 
-    Raises Conflict when the login has another e-mail already, Refused when the login cannot be one.
+    A profile that gives no e-mail at all leaves it out of the certificate. Raises Conflict when the login has another e-mail already, Refused when the login
+    cannot be one or the profile is not for clients.
     """
+    words = profile_of(authority, profile, "client")
     if problem := login_problem(login):
         raise Refused("bad-login", problem, hint="for example ann or ann-miller; the display name may have any characters: gatekey people set LOGIN --name ...")
     known = authority.reads.holder(login)
+    if known and known.kind != words.holder_kind:
+        raise Conflict("holder-kind", f"{known.login!r} is a {known.kind} already, not a {words.holder_kind}", hint="choose another name")
     if known and email and known.email and known.email.lower() != email.lower():
         raise Conflict(
             "other-email",
@@ -53,13 +56,28 @@ def client(
         )
     login = known.login if known else login
     email = known.email if known and known.email else email
-    holder = Holder(login, "person", name=name, email=email, groups=tuple(groups))
-    names = Names(common_name=login, emails=(email,) if email else ())
-    profile = authority.profile("client")
+    holder = Holder(login, words.holder_kind, name=name, email=email, groups=tuple(groups))
+    names = Names(common_name=login, emails=_emails(words, email))
     request = Request(
-        profile.name, names, spki, login, device, days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
+        words.name, names, spki, login, device, days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(words)
     )  # fmt: skip
     return request, holder
+
+
+def profile_of(authority: Authority, name: str, kind: str) -> Profile:
+    """The profile `name`, which must be of this kind (client or server). Raises NotFound, Misconfigured, Refused("wrong-profile")."""
+    profile = authority.profile(name)
+    if profile.kind != kind or (kind == "client" and profile.subject != "common-name"):
+        what = {"ca": "authorities", "ocsp": "OCSP responders", "probe": "test identities"}.get(profile.kind, f"{profile.kind}s")
+        found = f"for {what}" if profile.kind != kind else "for clients that are called by their host"
+        hint = "gatekey sign takes it" if profile.kind in ("client", "server") else "gatekey profile list says which there are"
+        raise Refused("wrong-profile", f"the profile {name} is {found}; one for {kind}s is needed", hint=hint, found=profile.kind, allowed=kind)
+    return profile
+
+
+def _emails(profile: Profile, email: str) -> tuple[str, ...]:
+    """The e-mail as far as the profile has room for one at all; whether it may be this one is for policy to say."""
+    return (email,) if email and profile.names.email and profile.names.max else ()
 
 
 def server(
@@ -72,13 +90,17 @@ def server(
     proof: str = "made-here",
     door: str = "cli",
     idempotency: str = "",
+    profile: str = "server",
 ) -> Asked:
-    """A web server's certificate. An address among `hosts` becomes an iPAddress; the first name is the common name and the holder."""
+    """A web server's certificate. An address among `hosts` becomes an iPAddress; the first name is the common name and the holder.
+
+    Raises Refused when the profile is not for servers.
+    """
+    words = profile_of(authority, profile, "server")
     names = server_names(hosts, ips)
     first = names.common_name or next(iter(names.alternatives), "")
-    profile = authority.profile("server")
     request = Request(
-        profile.name, names, spki, first, "", days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
+        words.name, names, spki, first, "", days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(words)
     )  # fmt: skip
     return request, Holder(first, "server")
 
@@ -105,7 +127,7 @@ def from_csr(
     """What a CSR asks for under a profile: its public key, common name and alternative names; never its extensions, usages or dates."""
     profile = authority.profile(profile_name)
     asked = csr.names
-    kind = KIND_OF_PROFILE.get(profile_name, {"client": "person", "server": "server"}.get(profile.kind, "service"))
+    kind = profile.holder_kind if profile.kind != "ca" else "service"  # policy refuses what no ceremony makes
     if profile.subject == "first-host":
         hosts = list(asked.dns)
         common = asked.common_name
@@ -119,7 +141,7 @@ def from_csr(
         names, login = asked, asked.common_name
     known = authority.reads.holder(login) if login else None
     if kind == "person" and known and known.email and not names.emails:
-        names = names._replace(emails=(known.email,))
+        names = names._replace(emails=_emails(profile, known.email))
     if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
         raise Conflict(
             "other-email",
@@ -154,9 +176,9 @@ def renewal(
     general = certificate.names
     names = Names(certificate.common_name, tuple(general.dns), tuple(general.ips), tuple(general.emails))
     known = authority.reads.holder(old.holder)
-    if known and known.kind == "person":
-        names = names._replace(emails=(known.email,) if known.email else ())
     profile = authority.profile(old.profile)
+    if known and known.kind == "person":
+        names = names._replace(emails=_emails(profile, known.email))
     request = Request(
         profile.name, names, spki or certificate.spki, old.holder, old.device, days, None, proof, authority.actor, door, idempotency,
         renews=old.id, issuer=authority.issuer_for(profile),

@@ -26,6 +26,7 @@ VERBS = {
     "unhold": ("revoke", "unhold", "Give a held certificate back."),
     "leave": ("revoke", "leave", "A person leaves: everything she has is taken away."),
     "people": ("people", "people", "People, their groups and devices."),
+    "profile": ("profile", "profile", "Profiles: under which words certificates are issued, and your own ones."),
     "crl": ("publish", "crl", "The certificate revocation list now."),
     "bundle": ("publish", "bundle", "The folder of files that a web server needs."),
     "trust": ("publish", "trust", "How to trust our servers' root on this machine."),
@@ -36,6 +37,7 @@ VERBS = {
     "store": ("keep", "store", "The ledger: is it whole?"),
     "passphrase": ("keep", "passphrase", "The passphrase of the keys."),
     "completion": ("keep", "completion", "Completion of verbs for your shell."),
+    "help": ("help", "help_", "Help for every verb; help install: what to do with a certificate on each system."),
 }
 
 HELP = """Put a private website behind client certificates.

@@ -13,7 +13,7 @@ from .. import files
 from ..authority import requests
 from ..authority.issue import issue as issue_one
 from ..errors import GatekeyError, Refused
-from ..model.instants import day, iso
+from ..model.instants import DAY, day, iso
 from ..model.keytypes import DEFAULT, MADE_HERE, ML_DSA_OPENSSL, is_ml_dsa
 from . import deliver, say
 from .session import Family, Session, Verb, out_option, pass_session, passphrase_option
@@ -41,6 +41,7 @@ class Wishes(NamedTuple):
     out: Path = Path()
     password_file: Path | None = None
     force: bool = False
+    profile: str = "client"
 
 
 @click.group("issue", cls=Family)
@@ -54,7 +55,8 @@ def issue() -> None:
 @click.option("--display", default="", metavar="TEXT", help="What the person is called, in any script.")
 @click.option("--device", default="", help="For which device: one certificate per person and device.")
 @click.option("--group", "groups", multiple=True, metavar="G", help="Puts the person into a group. May be repeated.")
-@click.option("--days", type=int, help="Days of validity (default 365).")
+@click.option("--profile", default="client", show_default=True, metavar="P", help="Under which words: client-short, device, or one of your own for clients.")
+@click.option("--days", type=int, help="Days of validity (default: the profile's; 365 for client).")
 @click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
 @click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="The person's own request (PEM or DER, - for stdin): only its public key is taken.")
 @click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="What the file is opened on.")
@@ -69,6 +71,7 @@ def client(
     display: str,
     device: str,
     groups: tuple[str, ...],
+    profile: str,
     days: int | None,
     key_type: str,
     csr: Path | None,
@@ -80,17 +83,19 @@ def client(
     """A certificate for the person NAME.
 
     Writes NAME.key, NAME.crt, NAME.chain.crt and NAME.p12, and shows the password of the PKCS#12 once. NAME is the login: the common name in the
-    certificate. The person is made if new. With --csr the key stays where it was made, and only NAME.crt and NAME.chain.crt are written.
+    certificate. The person is made if new. With --csr the key stays where it was made, and only NAME.crt and NAME.chain.crt are written. Under a profile of
+    machines (device) NAME is the machine, and there is no PKCS#12.
 
     \b
       gatekey issue client ann --email ann@example.com --device laptop --group staff
       gatekey issue client ann --device phone --for modern --out ~/handover
       gatekey issue client ann --device ipad --for apple --key-type rsa-2048
       gatekey issue client bob --csr bob.csr
+      gatekey issue client eve --profile client-short
 
     What to do with the file on the device: gatekey help install
     """
-    wishes = Wishes(email, display, device, groups, days, key_type, csr, target, out, password_file, force)
+    wishes = Wishes(email, display, device, groups, days, key_type, csr, target, out, password_file, force, profile)
     issue_client(session, session.authority(writing=True), name, wishes)
 
 
@@ -101,7 +106,12 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
     to = deliver.places(wishes.out, login)
     wanted = [to.crt, to.chain]
     request_file = read_csr(wishes.csr) if wishes.csr else None
-    if request_file is None:
+    machine = requests.profile_of(authority, wishes.profile, "client").holder_kind != "person"
+    if request_file is None and machine:
+        if wishes.password_file or wishes.target != "any":
+            raise click.UsageError(f"the profile {wishes.profile} is for machines, which take key and certificate as files; gatekey p12 makes another form of them")
+        wanted = [to.key, *wanted]
+    elif request_file is None:
         deliver.refuse_target(wishes.key_type, wishes.target)
         wanted = [to.key, *wanted, to.carried(wishes.target)]
     elif wishes.password_file or wishes.target != "any" or wishes.key_type != DEFAULT:
@@ -121,6 +131,7 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
         days=wishes.days,
         proof="csr" if request_file else "made-here",
         idempotency=authority.entropy.bytes(16).hex(),
+        profile=wishes.profile,
     )
     from ..authority.people import check
 
@@ -182,7 +193,8 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
 @issue.command("server")
 @click.argument("hosts", nargs=-1, required=True, metavar="HOST...")
 @click.option("--ip", "ips", multiple=True, metavar="A", help="An address of the server. May be repeated.")
-@click.option("--days", type=int, help="Days of validity (default 375, at most 397).")
+@click.option("--profile", default="server", show_default=True, metavar="P", help="Under which words: server, or one of your own for servers.")
+@click.option("--days", type=int, help="Days of validity (default: the profile's; 375 for server, never above 397).")
 @click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
 @click.option(
     "--csr",
@@ -194,7 +206,7 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
 @passphrase_option
 @pass_session
 def issue_server(
-    session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], days: int | None, key_type: str, csr: Path | None, out: Path, force: bool
+    session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], profile: str, days: int | None, key_type: str, csr: Path | None, out: Path, force: bool
 ) -> None:
     """A certificate for a web server.
 
@@ -217,7 +229,9 @@ def issue_server(
         _say_ignored(session, request_file, hosts[0])
     spki = request_file.spki if request_file else _made(key).spki
     proof = "csr" if request_file else "made-here"
-    request, holder = requests.server(authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex())
+    request, holder = requests.server(
+        authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex(), profile=profile
+    )
     _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force))
     if any(is_ml_dsa(kind) for kind in (key.key_type if key else "", authority.issuing(request.issuer).key_type)):
         say.warn(f"web servers read {to.chain.name} with OpenSSL {ML_DSA_OPENSSL} or later only (Debian 12 has 3.0), and few browsers take it")
@@ -378,4 +392,5 @@ def _report(session: Session, authority: Authority, released: Released, made: li
     for file in made:
         say.result(file)
     what = f"{record.title}{f' ({record.device})' if record.device else ''}"
-    session.words(f"issued {released.number} for {what} by {released.issuer}, valid until {day(record.not_after)}")
+    until = day(record.not_after) if record.not_after - record.not_before > 2 * DAY else iso(record.not_after)
+    session.words(f"issued {released.number} for {what} by {released.issuer}, valid until {until}")

@@ -70,6 +70,7 @@ def account(record: CertificateRecord, now: int) -> dict[str, Any]:
         "common_name": record.common_name,
         "alternatives": list(record.alternatives),
         "profile": record.profile,
+        "profile_sha256": record.profile_sha256,
         "key_type": record.key_type,
         "fingerprint": record.fingerprint,
         "not_before": iso(record.not_before),
@@ -136,7 +137,8 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
         return
     now = authority.now()
     if session.json:
-        say.as_json({**account(record, now), "pem": pem.encode("CERTIFICATE", der).decode()})
+        today, _ = _profile_today(authority, record)
+        say.as_json({**account(record, now), "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
         return
     holder = authority.reads.holder(record.holder)
     status = record.status(now)
@@ -146,9 +148,24 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
     if holder and holder.groups:
         lines.append(("groups", ", ".join(holder.groups)))
     lines.append(("issued", f"{iso(record.recorded_at)} under the profile {record.profile} by {record.requester} ({record.door})"))
+    if record.profile_sha256:
+        lines.append(("profile", f"{record.profile} as {record.profile_sha256[:16]}; {_profile_today(authority, record)[1]}"))
     if record.renews:
         lines.append(("renews", record.renews.partition("/")[2]))
     say.pairs(lines + words_of("certificate", der, now=now))
+
+
+def _profile_today(authority: Authority, record: CertificateRecord) -> tuple[str, str]:
+    """How the profile of that name stands today to the words under which this was issued: a word, and a sentence."""
+    try:
+        now = authority.profile(record.profile).sha256
+    except NotFound:
+        return "gone", "there is no profile of that name today"
+    except GatekeyError:
+        return "broken", "today's profile of that name has mistakes: gatekey profile list"
+    if now == record.profile_sha256:
+        return "same", "that is what it says today"
+    return "changed", f"today's profile of that name is another one ({now[:16]})"
 
 
 def _holder_line(display: str, record: CertificateRecord) -> str:

@@ -23,6 +23,14 @@ USAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 #: Ways of asking. `ceremony`: making authorities. `internal`: the authority for itself (probes, OCSP responders).
 WAYS = ("cli", "api", "console", "invitation", "self-service", "acme", "est", "scep", "cmp", "ceremony", "internal")
+#: Whose certificates they are: what `kind` implies, and what a profile of clients may say instead.
+HOLDERS = {"client": "person", "server": "server", "ocsp": "service", "probe": "service", "ca": "authority"}
+CLIENT_HOLDERS = ("person", "device", "service")
+#: Authorities that no leaf may name: those of the other side (web servers trust the people side only, browsers the servers side only), and roots at rest.
+_NOT_FOR = {
+    "client": ("servers", "servers-root", "people-root"),
+    "server": ("people", "people-root", "servers-root"),
+}
 #: Where the subject comes from. `common-name`: the login, or the authority's name. `first-host`: the first host or address, empty when it does not fit.
 SUBJECTS = ("common-name", "first-host")
 
@@ -55,7 +63,7 @@ class Profile(NamedTuple):
     `kind`: ca, client, server, ocsp or probe. `issuer`: short name of the authority that issues it, "" where the request says it (or nobody: roots).
     `validity` is the default, `longest` the most that may be asked for, backdating included. `keys`: entries of `keytypes.allows`.
     `extended`: names of extended key usages. `extra`: further ones as dotted OIDs. `path_length` is for CAs; None means no limit.
-    `no_revocation`: noRevAvail (RFC 9608). `sha256`: of `canonical()`, hex.
+    `no_revocation`: noRevAvail (RFC 9608). `holder`: "" where `kind` says it (see `holder_kind`). `sha256`: of `canonical()`, hex.
     """
 
     name: str
@@ -73,7 +81,13 @@ class Profile(NamedTuple):
     path_length: int | None = None
     no_revocation: bool = False
     extra: tuple[str, ...] = ()
+    holder: str = ""
     sha256: str = ""
+
+    @property
+    def holder_kind(self) -> str:
+        """Whose certificates they are: person, device, service, server or authority."""
+        return self.holder or HOLDERS[self.kind]
 
     def key_usage(self, key_type: str) -> tuple[str, ...]:
         """Key usage by the names of RFC 5280 4.2.1.3. An RSA server key may also be used for TLS 1.2's RSA key exchange."""
@@ -253,7 +267,7 @@ def _tables(name: str, text: str, source: str) -> tuple[object, list[str]]:
 
     try:
         whole = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as wrong:
+    except (ValueError, RecursionError) as wrong:  # ValueError: also for a number of more digits than Python reads
         raise Misconfigured("bad-profile", f"{source} is not TOML: {wrong}", hint=f"correct {source}", source=source) from None
     mistakes = [f"{key} is not a known table; a profile file holds [profile.{name}]" for key in whole if key != "profile"]
     profiles = whole.get("profile")
@@ -269,8 +283,8 @@ def parse_profile(name: str, text: str, *, source: str) -> Profile:
 
     Raises Misconfigured("bad-profile") with all mistakes at once, also as the fact `mistakes`.
     """
-    if not _NAME.fullmatch(name):
-        raise Misconfigured("bad-profile", f"{name!r} cannot be a profile's name: a letter, then letters, digits and hyphens, 40 at most", source=source)
+    if problem := name_problem(name):
+        raise Misconfigured("bad-profile", problem, source=source)
     table, mistakes = _tables(name, text, source)
     if not table and mistakes:
         raise _misconfigured(source, mistakes)
@@ -278,6 +292,13 @@ def parse_profile(name: str, text: str, *, source: str) -> Profile:
     if mistakes:
         raise _misconfigured(source, mistakes)
     return profile._replace(sha256=hashlib.sha256(canonical(profile).encode()).hexdigest())
+
+
+def name_problem(name: str) -> str | None:
+    """Why this cannot be a profile's name, or None. The name is also that of its file."""
+    if _NAME.fullmatch(name):
+        return None
+    return f"{name[:60]!r} cannot be a profile's name: a small letter, then small letters, digits and hyphens, 40 characters at most"
 
 
 def _misconfigured(source: str, mistakes: list[str]) -> Misconfigured:
@@ -307,12 +328,19 @@ def _read(name: str, table: _Table) -> Profile:
     subject = table.text("subject", "first-host" if kind == "server" else "common-name")
     if problem := _one_of(SUBJECTS)(subject):
         table.wrong("subject", f"is {subject!r}, which {problem}")
-    path_length = table.number("path-length", 0, 0, 8) if kind == "ca" else None
+    # Where the usage is not known, neither is whether these keys belong here: then they are not called unknown.
+    path_length = table.number("path-length", 0, 0, 8) if kind in ("ca", "") else None
+    holder = table.text("holder") if kind in ("client", "") else ""
+    if holder and (problem := _one_of(CLIENT_HOLDERS)(holder)):
+        table.wrong("holder", f"is {holder!r}, which {problem}")
+    issuer = table.text("issuer")
+    if issuer in _NOT_FOR.get(chosen, ()):
+        table.wrong("issuer", f"is {issuer!r}, which does not certify {chosen}s; leave it out, or write {'people' if chosen == 'client' else 'servers'!r}")
     profile = Profile(
         name=name,
         about=table.text("about", needed=True),
         kind=chosen,
-        issuer=table.text("issuer"),
+        issuer=issuer,
         validity=validity,
         longest=longest,
         backdate=table.span("backdate", HOUR, _MOST_BACKDATE),
@@ -320,11 +348,14 @@ def _read(name: str, table: _Table) -> Profile:
         subject=subject,
         names=_name_rules(table.take("names", dict, "a table", {}), f"{table.where}.names", table.mistakes),
         extended=extended,
-        ways=table.words("ways", ("cli",), _one_of(WAYS)),
+        ways=table.words("ways", ("ceremony",) if kind == "ca" else ("cli",), _one_of(WAYS)),
         path_length=path_length,
         no_revocation=no_revocation,
         extra=table.words("extra", (), _dotted_problem),
+        holder="" if holder == HOLDERS.get(chosen) else holder,
     )
+    if kind == "ca" and profile.ways != ("ceremony",):
+        table.wrong("ways", "is not for authorities: they are made in ceremonies alone")
     if profile.extra and kind == "ca":
         table.wrong("extra", "is not for authorities: an extended key usage there would bind everything below")
     if subject == "first-host" and not (profile.names.host or profile.names.ip):

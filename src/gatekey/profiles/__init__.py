@@ -6,10 +6,10 @@ import functools
 from pathlib import Path
 
 from ..errors import Misconfigured, NotFound
-from ..model.profile import Profile, nearest, parse_profile
+from ..model.profile import Profile, name_problem, nearest, parse_profile
 
 #: Every built-in profile has a file NAME.toml here; a test compares.
-NAMES = ("client", "device", "server", "people-root", "people", "servers-root", "servers", "root", "ocsp-responder", "probe", "probe-server")
+NAMES = ("client", "client-short", "device", "server", "people-root", "people", "servers-root", "servers", "root", "ocsp-responder", "probe", "probe-server")
 #: A profile is a page of text. What is larger is something else.
 MAX_BYTES = 64 * 1024
 
@@ -51,13 +51,48 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise Misconfigured("bad-profile", f"{path} is larger than the {MAX_BYTES // 1024} KiB of a profile", source=str(path))
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Misconfigured("bad-profile", f"{path} is not UTF-8 text", source=str(path)) from None
     except OSError as wrong:
         raise Misconfigured("bad-profile", f"{path} cannot be read: {wrong.strerror}", source=str(path)) from None
+    return decode(data, str(path))
+
+
+def decode(data: bytes, source: str) -> str:
+    """The text out of a file's bytes. Raises Misconfigured("bad-profile") when it is too large or is no UTF-8."""
+    if len(data) > MAX_BYTES:
+        raise Misconfigured("bad-profile", f"{source} is larger than the {MAX_BYTES // 1024} KiB of a profile", source=source)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Misconfigured("bad-profile", f"{source} is not UTF-8 text", source=source) from None
+
+
+def read(data: bytes, *, source: str) -> Profile:
+    """The one profile in a file of any name. Raises Misconfigured("bad-profile") with all mistakes."""
+    text = decode(data, source)
+    return parse_profile(_name_in(text, Path(source).stem), text, source=source)
+
+
+def _name_in(text: str, stem: str) -> str:
+    """How the profile in a text is called: the file's own name if there is such a table, otherwise the first; `parse_profile` judges the rest."""
+    import tomllib
+
+    try:
+        found = tomllib.loads(text).get("profile")
+    except (ValueError, RecursionError):
+        found = None
+    names = list(found) if isinstance(found, dict) else []
+    if names:
+        return stem if stem in names else names[0]
+    return "name" if name_problem(stem) else stem
+
+
+def text_of(name: str, folder: Path | None = None) -> str:
+    """The TOML of the profile `name`, as `find` would take it. Raises NotFound("no-profile"), Misconfigured("bad-profile")."""
+    if folder and name in own_names(folder):
+        return read_text(folder / f"{name}.toml")
+    if name not in NAMES:
+        raise _unknown(name, tuple(dict.fromkeys((*(own_names(folder) if folder else ()), *NAMES))))
+    return read_text(Path(__file__).with_name(f"{name}.toml"))
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> NotFound:
