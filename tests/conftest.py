@@ -26,6 +26,7 @@ PACKAGES = {
     "apache2ctl": "apache2",
     "ip": "iproute2",
     "ps": "procps",
+    "systemd-analyze": "systemd",
 }
 
 
