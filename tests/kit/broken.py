@@ -219,7 +219,7 @@ class Site:
         """Every port and address of this site and no others: other tests run on the same machine."""
         return Target(
             HOST, self.port, address="127.0.0.1", address6="::1", http_port=self.plain, app_ports=(self.other,), tls_ports=(self.other,),
-            siblings=(SIBLING,), roots=self.servers_pki.root.pem, closing=4.0,
+            siblings=(SIBLING,), roots=self.servers_pki.root.pem, closing=4.0, patience=15.0,
         )  # fmt: skip
 
     def check(self, *, only: Sequence[str] = (), revoke: bool = False, **changes: Any) -> Report:

@@ -73,7 +73,7 @@ def everybody(d: Door) -> tuple[Identities, Any]:
 def target(d: Door) -> Target:
     return Target(
         HOST, d.port, address="127.0.0.1", address6="::1", http_port=d.plain, app_ports=(free_port(),), tls_ports=(free_port(),),
-        siblings=(SIBLING,) if d.kind in BESIDE else (), roots=d.servers_pki.root.pem,
+        siblings=(SIBLING,) if d.kind in BESIDE else (), roots=d.servers_pki.root.pem, patience=15.0,
     )  # fmt: skip
 
 

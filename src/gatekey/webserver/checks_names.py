@@ -12,6 +12,8 @@ from .knock import Identity, Knock
 from .refusal import elsewhere, same_answer
 from .report import OPEN, PASS, UNSURE, Finding
 
+#: Names of the server's certificate that are looked up, and the seconds that DNS has for all of them.
+_MOST_NEIGHBOURS, _DNS_PATIENCE = 8, 2.0
 #: What a CDN or cache adds to an answer.
 _CDN_HEADERS = ("cf-ray", "x-amz-cf-id", "x-served-by", "x-cache", "x-azure-ref", "x-fastly-request-id", "x-vercel-id", "x-akamai-request-id")
 
@@ -23,8 +25,15 @@ def siblings(door: Door) -> tuple[str, ...]:
 
 
 def _neighbours(door: Door) -> tuple[str, ...]:
-    others = [host for host in _certified_hosts(door) if "*" not in host and host != door.target.host]
-    return tuple(host for host in others[:5] if door.address in resolve(host, 2.0))
+    """Hosts in the server's certificate, other than this one, that have the same address. DNS is asked once, for all of them at a time."""
+    if door.neighbours is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        others = [host for host in _certified_hosts(door) if "*" not in host and host != door.target.host][:_MOST_NEIGHBOURS]
+        with ThreadPoolExecutor(max(1, len(others))) as pool:
+            found = pool.map(lambda host: resolve(host, _DNS_PATIENCE), others)
+            door.neighbours = tuple(host for host, addresses in zip(others, found, strict=True) if door.address in addresses)
+    return door.neighbours
 
 
 def _certified_hosts(door: Door) -> tuple[str, ...]:

@@ -134,8 +134,9 @@ def server_certificate(door: Door) -> Finding:
     if not chain:
         return Finding(UNSURE, "the server's certificate cannot be read", what.words, answer.face)
     leaf = chain[0]
-    trusted, trouble = _trusted(door, what)
-    public = trusted and not _trusted(door, what, ours=False)[1]
+    private, trouble = _trusted(door, what, door.target.roots) if door.target.roots else (False, "")
+    public, unknown = (False, "") if private else _trusted(door, what, b"")
+    trusted, trouble = private or public, trouble or unknown
     problems = _leaf_problems(door, leaf, public=public)
     shown = f"{names.display(leaf.subject) or ', '.join(leaf.names.dns)}, until {day(leaf.not_after)}"
     if problems:
@@ -167,15 +168,13 @@ def _leaf_problems(door: Door, leaf: Certificate, *, public: bool) -> list[str]:
     return problems
 
 
-def _trusted(door: Door, what: Knock, *, ours: bool = True) -> tuple[bool, str]:
-    """Whether OpenSSL builds a path to a root that this computer or `roots` knows, and otherwise its reason."""
+def _trusted(door: Door, what: Knock, roots: bytes) -> tuple[bool, str]:
+    """Whether OpenSSL builds a path to one of `roots` (PEM), or of those that this computer knows when that is empty; otherwise its reason."""
     import socket
 
-    context = ssl.create_default_context()
-    context.check_hostname = False  # judged by itself
     try:
-        if ours and door.target.roots:
-            context.load_verify_locations(cadata=door.target.roots.decode("ascii"))
+        context = ssl.create_default_context(cadata=roots.decode("ascii") or None)
+        context.check_hostname = False  # judged by itself
         door.budget.spend()
         sock = socket.create_connection((what.address, what.port), door.budget.patience)
         with sock, context.wrap_socket(sock, server_hostname=what.sni or what.address):

@@ -118,6 +118,7 @@ class Door:
         self.address = target.address or _first(resolve(target.host, target.patience), target.host)
         self.ask_dns = not target.address
         self.random_path = f"/gatekey-probe-{entropy.bytes(6).hex()}"
+        self.neighbours: tuple[str, ...] | None = None
         self.memory: dict[str, Finding] = {}
         self._answers: dict[tuple[str, str, str], Answer] = {}
         self._forged: dict[str, Identity] = {}

@@ -49,7 +49,7 @@ class Revocation:
         what = self.door.try_(self.canary)
         answer = self.door.knock(what)
         if not self.door.let_in(answer) or answer.status >= 400:
-            self.trouble = f"the certificate that was to be revoked is not let in: {answer.face}"
+            self.trouble = f"the certificate that was to be revoked does not get {self.door.target.path}: {answer.face}"
             return self.trouble
         # 1 What an attacker would keep.
         sessions = self._sessions(what)
@@ -59,8 +59,8 @@ class Revocation:
         began = time.monotonic()
         try:
             self.revoke()
-        except GatekeyError as error:
-            self.trouble = f"the test certificate could not be revoked: {error.message}"
+        except (GatekeyError, OSError) as error:
+            self.trouble = f"the test certificate could not be revoked: {error}"
             self._drop(line)
             return self.trouble
         self.fresh = self._poll_fresh(what, began)
