@@ -11,7 +11,7 @@ import click
 
 from ..errors import GatekeyError
 from . import say
-from .session import Session, Verb, pass_session
+from .session import Session, Verb, pass_session, passphrase_option
 
 if TYPE_CHECKING:
     from ..webserver.site import Configuration, Site
@@ -33,7 +33,10 @@ SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 @click.option("--static-options", is_flag=True, help="OPTIONS is answered by a bare 204 without a certificate (for CORS).")
 @click.option("--origin", "origins", multiple=True, metavar="ORIGIN", help="With --static-options: an origin that CORS headers name. May be repeated.")
 @click.option("--contact", default="", metavar="TEXT", help="Whom a refused person may ask: stands on the page of the refusal.")
+@click.option("--install", "install_in", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write it there (conf.d, ...), tested first.")
+@click.option("--program", default="", metavar="WORDS", help="With --install: how the server is called, if its name alone is not enough.")
 @click.option("--running", type=click.Path(path_type=Path), metavar="F", help="nginx: the output of nginx -T to look at (otherwise it is asked, if it is here).")
+@passphrase_option
 @pass_session
 def webserver(
     session: Session,
@@ -50,16 +53,22 @@ def webserver(
     static_options: bool,
     origins: tuple[str, ...],
     contact: str,
+    install_in: Path | None,
+    program: str,
     running: Path | None,
 ) -> None:
     """Print a configuration for nginx, Apache, HAProxy, Caddy, Traefik or Envoy that works as it is.
 
     It trusts the people's side only, checks every CRL, looks each certificate up again by issuer and serial, resumes no session, closes the door for other
-    names, and tells the app who is there in headers that nobody else can set. Nothing is installed: put it where the comments say, test, reload.
+    names, and tells the app who is there in headers that nobody else can set. What is printed goes where the comments say; then test and reload.
+
+    With --install DIR its files, and the bundle of the authority that is here, are written into a folder that the web server reads. They are tested with the
+    server's own checker before anything is replaced; if it refuses, all stays as it was.
 
     \b
       gatekey webserver nginx --site app.example --upstream http://127.0.0.1:8000 > /etc/nginx/conf.d/app.example.conf
       gatekey webserver haproxy --site app.example --groups staff,admins
+      gatekey webserver nginx --site app.example --install /etc/nginx/conf.d --certificate /etc/ssl/app.crt --key /etc/ssl/app.key
     """
     from ..webserver.site import Site
 
@@ -77,6 +86,9 @@ def webserver(
     )
     site = site._replace(listen=listen or site.listen, plain=() if plain == ("none",) else plain or site.plain)
     site = _with_counts(session, site)
+    if install_in:
+        _install(session, server, site, install_in, shlex.split(program))
+        return
     written = _configuration(session, server, site, running)
     if session.json:
         say.as_json({
@@ -90,6 +102,23 @@ def webserver(
     if written.check or written.reload:
         steps = [shlex.join(words) for words in (written.check, written.reload) if words]
         session.words(f"then: {' && '.join(steps)}")
+
+
+def _install(session: Session, server: str, site: Site, folder: Path, program: list[str]) -> None:
+    from ..authority import bundle
+    from ..webserver import install
+
+    done = install.install(server, site, folder, bundle.make(session.authority(writing=True)).contents, program=tuple(program))
+    if session.json:
+        say.as_json({"written": list(done.written), "notes": list(done.notes), "said": done.said, "reload": list(done.reload)})
+        return
+    for path in done.written:
+        say.result(path)
+    for note in done.notes:
+        session.words(f"note: {note}")
+    if done.said:
+        session.words(done.said)
+    session.words(f"the server's own checker takes it; now: {shlex.join(done.reload)}" if done.reload else "nothing needs a reload")
 
 
 def _configuration(session: Session, server: str, site: Site, running: Path | None) -> Configuration:
