@@ -90,6 +90,8 @@ CODES: dict[str, str] = {
     "unknown-file": "the file is none of the kinds that are understood here; the message says what it looks like",
     "bad-issuer-name": "an issuer's distinguished name is not in the form of RFC 2253 in ASCII",
     "bad-site": "a site's host, upstream, address, path or group cannot be written into a web server's configuration",
+    "checker-refused": "the web server's own checker does not take the configuration; nothing was changed",
+    "no-checker": "the web server is not on this machine, so its configuration cannot be tested here",
     "server-cannot": "that web server cannot hold what is asked of it",
     "bad-nginx-dump": "what nginx printed of its configuration cannot be understood",
     "bad-profile": "a profile's file has mistakes; all of them are listed",

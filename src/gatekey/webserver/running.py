@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from typing import NamedTuple
 
@@ -111,13 +111,18 @@ class Default(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What nginx runs with. `files`: path -> text; `http_directives`: those that stand directly in `http {}`."""
+    """What nginx runs with. `files`: path -> text; `http_directives`: those that stand directly in `http {}`.
+
+    `main_includes`, `http_includes`: the patterns that it includes at these two levels, absolute.
+    """
 
     main_file: str
     files: dict[str, str]
     shutdown_timeout: bool
     http_directives: dict[str, Directive]
     servers: tuple[Server, ...]
+    main_includes: tuple[str, ...] = ()
+    http_includes: tuple[str, ...] = ()
 
     def default_server(self, where: Socket) -> Default | None:
         """The default server of a socket, or None where nobody listens."""
@@ -134,8 +139,13 @@ def read_running(dump: str) -> Running:
     files = _files(dump)
     if not files:
         raise _malformed("it holds no line `# configuration file PATH:`")
-    main_file = next(iter(files))
-    tree = tuple(_expanded(parse(files[main_file], main_file), files, main_file, 0))
+    return read_files(next(iter(files)), files)
+
+
+def read_files(main_file: str, files: dict[str, str]) -> Running:
+    """The same out of the files themselves: path -> text of everything that `main_file` includes."""
+    main = parse(files[main_file], main_file)
+    tree = tuple(_expanded(main, files, main_file, 0))
     http = [d for block in tree if block.name == "http" for d in block.block or ()]
     return Running(
         main_file,
@@ -143,7 +153,35 @@ def read_running(dump: str) -> Running:
         any(d.name == "worker_shutdown_timeout" for d in tree),
         {d.name: d for d in http if d.block is None},
         tuple(_server(d, http) for d in http if d.name == "server" and d.block is not None),
+        tuple(_patterns(main, files, main_file, 0)),
+        tuple(pattern for d in main if d.name == "http" for pattern in _patterns(d.block or (), files, main_file, 0)),
     )
+
+
+def relocated(text: str, file: str, root: str) -> str:
+    """`text` with every absolute include pointing below `root`: for a copy of the whole tree that nginx can test."""
+    out, at = [], 0
+    for directive in _all(parse(text, file)):
+        if directive.name == "include" and directive.words and directive.words[0].startswith("/"):
+            out += [text[at : directive.start], f'include "{root}{directive.words[0]}";']
+            at = directive.end
+    return "".join([*out, text[at:]])
+
+
+def _all(directives: tuple[Directive, ...]) -> Iterator[Directive]:
+    for directive in directives:
+        yield directive
+        yield from _all(directive.block or ())
+
+
+def _patterns(directives: tuple[Directive, ...], files: dict[str, str], main_file: str, depth: int) -> Iterator[str]:
+    """What is included at one level, also by included files."""
+    for directive in directives:
+        if directive.name == "include" and directive.words and depth < MOST_DEPTH:
+            pattern = _absolute(directive.words[0], main_file)
+            yield pattern
+            for path in included(pattern, files):
+                yield from _patterns(parse(files[path], path), files, main_file, depth + 1)
 
 
 def mended(text: str, default: Default) -> str:
@@ -247,15 +285,21 @@ def _expanded(directives: tuple[Directive, ...], files: dict[str, str], main_fil
         raise _malformed(f"includes are nested deeper than {MOST_DEPTH}")
     for directive in directives:
         if directive.name == "include" and directive.words:
-            pattern = directive.words[0]
-            if not pattern.startswith("/"):
-                pattern = f"{main_file.rpartition('/')[0]}/{pattern}"
-            for path in sorted(path for path in files if path == pattern or _globbed(path, pattern)):
+            for path in included(_absolute(directive.words[0], main_file), files):
                 yield from _expanded(parse(files[path], path), files, main_file, depth + 1)
         elif directive.block is not None:
             yield directive._replace(block=tuple(_expanded(directive.block, files, main_file, depth + 1)))
         else:
             yield directive
+
+
+def _absolute(pattern: str, main_file: str) -> str:
+    return pattern if pattern.startswith("/") else f"{main_file.rpartition('/')[0]}/{pattern}"
+
+
+def included(pattern: str, paths: Iterable[str]) -> list[str]:
+    """Which of `paths` an include of `pattern` reads, in nginx's order."""
+    return sorted(path for path in paths if path == pattern or _globbed(path, pattern))
 
 
 def _globbed(path: str, pattern: str) -> bool:
