@@ -52,7 +52,8 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
         say.table(
             ["serial", "name", "kind", "device", "status", "until", "issuer"],
             rows,
-            empty="no certificates" if not (status or holder or group or expiring) else "none of that kind",
+            empty="none of that kind" if status or holder or group or expiring is not None else "no certificates",
+            quiet=session.quiet,
         )
     for sentence in crl.warnings(authority):
         say.warn(sentence)

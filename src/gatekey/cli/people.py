@@ -50,7 +50,8 @@ def list_(session: Session, group: str, everyone: bool) -> None:
         [h.login, h.name or "-", h.email or "-", ", ".join(h.groups) or "-", ", ".join(h.devices) or "-", f"left {day(h.left_at)}" if h.left_at else "here"]
         for h in found
     ]
-    say.table(["login", "name", "e-mail", "groups", "devices", "status"], rows, empty="nobody yet; gatekey people add LOGIN, or gatekey issue client LOGIN")
+    empty = "nobody yet; gatekey people add LOGIN, or gatekey issue client LOGIN"
+    say.table(["login", "name", "e-mail", "groups", "devices", "status"], rows, empty=empty, quiet=session.quiet)
 
 
 @people.command("show")

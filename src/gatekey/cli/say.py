@@ -63,10 +63,10 @@ def _paint(text: str, code: str) -> str:
 _COLOURS = {"valid": "green", "revoked": "red", "held": "yellow", "expired": "bright_black", "abandoned": "bright_black"}
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str, quiet: bool = False) -> None:
     """Rows under headings: drawn on a terminal, tab-separated with a heading line elsewhere. `empty` is said when there are none."""
     if not rows:
-        words(empty)
+        words(empty, quiet=quiet or not empty)
         return
     if not on_terminal():
         for row in (columns, *rows):
