@@ -1,0 +1,187 @@
+"""The decision endpoint without a socket: who may ask, who is let in, and what is refused in doubt."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatekey import app
+from gatekey.authority import people, requests, revoke
+from gatekey.authority.issue import issue
+from gatekey.authority.standing import STALE_AFTER, Standing
+from gatekey.keys import material
+from gatekey.lifecycle import Released
+from gatekey.protocols.decision import Door
+from gatekey.protocols.message import Answer, Call, Peer
+from gatekey.testing import FakeClock, FakeEntropy
+from gatekey.x509 import pem
+from gatekey.x509.names import rfc2253
+
+
+class House:
+    """An authority, its view, and a door that remembers whom it let in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.authority = app.create_authority(folder / "home", app.Founding("Kitty CA", unencrypted_keys=True), clock=self.clock, entropy=FakeEntropy())
+        self.dn = rfc2253(self.authority.issuing("people").certificate.subject)
+        self.standing = Standing(self.authority.reads, self.clock, {self.dn: "people"}, {"staff.example": ("staff",)})
+        self.let_in: list[tuple[str, str, str]] = []
+        self.proxies: set[bytes] = set()
+        self.door = Door(self.standing, lambda der: der in self.proxies, lambda *seen: self.let_in.append(seen))
+
+    def person(self, login: str, **said: object) -> Released:
+        released = issue(self.authority, *requests.client(self.authority, login, material.make("p256").spki, **said))  # type: ignore[arg-type]
+        self.standing.refresh()
+        return released
+
+    def ask(self, *headers: tuple[str, str], listener: str = "proxy", peer: Peer = Peer("unix")) -> Answer:
+        return self.door.answer(Call(listener, "GET", "/decision", headers=headers, peer=peer))
+
+    def about(self, released: Released, site: str = "app.example") -> Answer:
+        return self.ask(("x-gatekey-serial", released.number), ("x-gatekey-issuer", self.dn), ("x-gatekey-site", site))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.authority.close()
+
+
+def why(answer: Answer) -> str:
+    return dict(answer.headers)["x-gatekey-why"]
+
+
+def test_a_live_certificate_is_let_in_by_name(house: House) -> None:
+    ann = house.person("ann", name="Änn Müller", email="ann@example.com", groups=("staff", "R&D".replace("&", "-")), device="laptop")
+    answer = house.about(ann, "APP.example.:8443")
+    said = dict(answer.headers)
+    assert answer.status == 200
+    assert said["x-client-user"] == "ann"
+    assert said["x-client-name"] == "%C3%84nn%20M%C3%BCller"
+    assert said["x-client-groups"] == "R-D,staff"
+    assert said["x-client-device"] == "laptop"
+    assert said["x-client-serial"] == ann.number
+    assert house.let_in == [("people", ann.number, "app.example")]
+
+
+@pytest.mark.parametrize("form", ["rfc9440", "escaped", "bare"])
+def test_the_certificate_itself_may_be_given(house: House, form: str) -> None:
+    ann = house.person("ann")
+    text = {
+        "rfc9440": ("client-cert", f":{base64.b64encode(ann.der).decode()}:"),
+        "escaped": ("x-client-cert", quote(pem.encode("CERTIFICATE", ann.der))),
+        "bare": ("x-forwarded-tls-client-cert", quote(base64.b64encode(ann.der), safe="")),
+    }[form]
+    assert house.ask(text).status == 200
+
+
+def test_what_was_taken_away_is_refused_and_given_back(house: House) -> None:
+    ann, bob = house.person("ann"), house.person("bob")
+    revoke.revoke(house.authority, ann.id)
+    revoke.hold(house.authority, bob.id)
+    assert house.about(ann).status == 200  # not before the view has looked
+    house.standing.refresh()
+    assert (house.about(ann).status, why(house.about(ann))) == (403, "unknown")
+    assert house.about(bob).status == 403
+    revoke.unhold(house.authority, bob.id)
+    house.standing.refresh()
+    assert house.about(bob).status == 200
+
+
+def test_people_who_leave_and_groups_that_change(house: House) -> None:
+    ann = house.person("ann", groups=("staff",))
+    bob = house.person("bob")
+    assert house.about(ann, "staff.example").status == 200
+    assert why(house.about(bob, "staff.example")) == "wrong-group"
+    people.change(house.authority, "bob", add_groups=("staff",))
+    people.change(house.authority, "ann", remove_groups=("staff",))
+    house.standing.refresh()
+    assert house.about(bob, "staff.example").status == 200
+    assert house.about(ann, "staff.example").status == 403
+    revoke.leave(house.authority, "bob")
+    house.standing.refresh()
+    assert house.about(bob).status == 403
+
+
+def test_dates_are_looked_at_at_each_request(house: House) -> None:
+    ann = house.person("ann")
+    house.clock.move(days=366)
+    house.standing.refresh()
+    assert why(house.about(ann)) == "expired"
+
+
+def test_a_view_that_is_not_compared_any_more_closes(house: House) -> None:
+    ann = house.person("ann")
+    house.clock.move(seconds=STALE_AFTER + 1)
+    assert (house.about(ann).status, why(house.about(ann))) == (503, "stale")
+    house.standing.refresh()
+    assert house.about(ann).status == 200
+    house.clock.move(seconds=-10)  # a clock that jumps back is as bad
+    assert house.about(ann).status == 503
+
+
+def test_a_view_that_was_never_loaded_lets_nobody_in(house: House) -> None:
+    fresh = Standing(house.authority.reads, house.clock, {house.dn: "people"}, {})
+    assert fresh.decide(house.dn, "00").why == "stale"
+
+
+def test_a_fresh_view_equals_one_that_followed(house: House) -> None:
+    dice = random.Random(7)
+    issued = [house.person(f"person{number}") for number in range(12)]
+    for released in dice.sample(issued, 4):
+        revoke.revoke(house.authority, released.id)
+    revoke.leave(house.authority, "person3")
+    house.standing.refresh()
+    fresh = Standing(house.authority.reads, house.clock, {house.dn: "people"}, {})
+    fresh.refresh()
+    assert [fresh.decide(house.dn, one.number) for one in issued] == [house.standing.decide(house.dn, one.number) for one in issued]
+    assert len(fresh) == len(house.standing)
+
+
+@pytest.mark.parametrize("listener", ["public", "enrol", "private"])
+def test_strangers_are_not_answered(house: House, listener: str) -> None:
+    ann = house.person("ann")
+    asked = (("x-gatekey-serial", ann.number), ("x-gatekey-issuer", house.dn))
+    assert house.ask(*asked, listener=listener, peer=Peer("203.0.113.9", ann.der)).status == 403
+    house.proxies.add(ann.der)
+    assert house.ask(*asked, listener=listener, peer=Peer("203.0.113.9", ann.der)).status == (200 if listener == "private" else 403)
+
+
+def test_another_authority_of_the_same_serial_is_somebody_else(house: House) -> None:
+    ann = house.person("ann")
+    assert house.ask(("x-gatekey-serial", ann.number), ("x-gatekey-issuer", "CN=Other CA")).status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ((), 401, "no certificate was shown"),
+        ((("x-gatekey-serial", "01"),), 400, "belong together"),
+        ((("x-gatekey-serial", "01"), ("x-gatekey-serial", "02"), ("x-gatekey-issuer", "CN=x")), 400, "stands there 2 times"),
+        ((("x-gatekey-serial", "zz"), ("x-gatekey-issuer", "CN=x")), 400, "not a serial in hex"),
+        ((("client-cert", ":!!!:"),), 400, "holds no certificate"),
+        ((("client-cert", f":{base64.b64encode(b'no').decode()}:"),), 400, "not DER"),
+        ((("x-client-cert", "A" * 40_000),), 400, "longer than a certificate"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(house: House, headers: tuple[tuple[str, str], ...], status: int, words: str) -> None:
+    answer = house.ask(*headers)
+    assert answer.status == status
+    assert words in why(answer)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["client-cert", "x-client-cert", "x-gatekey-serial", "x-gatekey-issuer", "x-gatekey-site"]), st.text(max_size=300))
+def test_no_header_makes_it_crash_or_opens_it(name: str, value: str) -> None:
+    standing = Standing(None, FakeClock(), {}, {})  # type: ignore[arg-type]  # never loaded, so never asked
+    door = Door(standing, lambda _: False, lambda *_: None)
+    assert door.answer(Call("proxy", "GET", "/decision", headers=((name, value),), peer=Peer("unix"))).status in (400, 401, 403, 503)
