@@ -1,4 +1,7 @@
-"""How bytes reach a disk: files made with their final mode, durable before a function returns, never overwriting, folders switched as a whole."""
+"""How bytes reach a disk: files made with their final mode, durable before a function returns, never overwriting, folders switched as a whole.
+
+Who is killed leaves a hidden file or folder beside the place at most (`.NAME.PID.new`, `.new-...`), never a part of a file under its name.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 from .errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Unavailable
@@ -19,8 +23,8 @@ MAX_INPUT = 128 * 1024 * 1024
 def explain(error: OSError, path: Path | str) -> GatekeyError:
     """What an error of the file system means to a person."""
     match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return Unavailable("disk-full", f"no room is left for {path}; nothing was changed", hint="make room and try again", path=str(path))
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return Unavailable("disk-full", f"no room is left for {path}", hint="make room and try again", path=str(path))
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return Misconfigured(
                 "unwritable", f"{path} cannot be written or read: {error.strerror}", hint="mend the permissions or choose another place", path=str(path)
@@ -79,22 +83,22 @@ def writable_folder(path: Path) -> None:
                 os.lstat(path / name)  # a name that is too long is found out here
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if os.statvfs(path).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise explain(error, path) from error
 
 
-def _make_folder(path: Path) -> list[Path]:
-    """Makes a folder and those above it, as the umask says, durable; answers with those that were not there, the deepest first."""
+def folders(path: Path) -> list[Path]:
+    """Makes a folder and those above it, as the umask says, durable; answers with those that were not there, the deepest first. Raises OSError."""
     if os.path.lexists(path):
         return []
-    above = _make_folder(path.parent)
+    above = folders(path.parent)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return [path, *above]
 
 
@@ -133,11 +137,22 @@ class Staged:
             if force:
                 os.replace(self._temporary, self._path)
             else:
-                os.link(self._temporary, self._path)
-                os.unlink(self._temporary)
-            _sync_folder(self._path.parent)
+                self._take_name()
+            sync_folder(self._path.parent)
         except OSError as error:
             raise explain(error, self._path) from error
+
+    def _take_name(self) -> None:
+        try:
+            os.link(self._temporary, self._path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            # FAT and its kin (USB sticks) have no links: the name is taken by an empty file, and the whole one put over it.
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            os.replace(self._temporary, self._path)
+        else:
+            os.unlink(self._temporary)
 
     def discard(self) -> None:
         """Takes it away again, and folders that were made for it if nothing is in them. Harmless after `commit`."""
@@ -150,15 +165,25 @@ class Staged:
 
 def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
     """Writes a file durably under a hidden name in the folder of `path`, which is made if it is missing. Raises what `explain` says."""
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.new")
     made: list[Path] = []
     try:
-        made = _make_folder(path.parent)
-        _write(temporary, data, mode)
+        made = folders(path.parent)
+        return Staged(path, _hidden(path, data, mode), made)
     except OSError as error:
-        Staged(path, temporary, made).discard()
+        with contextlib.suppress(OSError):
+            for folder_ in made:
+                os.rmdir(folder_)
         raise explain(error, path) from error
-    return Staged(path, temporary, made)
+
+
+def _hidden(path: Path, data: bytes, mode: int) -> Path:
+    """A durable file under a name that nobody has. What a killed process left stays: it may be the only copy of a key, and in containers all have one PID."""
+    for number in count():
+        temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}{f'-{number}' if number else ''}.new")
+        with contextlib.suppress(FileExistsError):
+            _write(temporary, data, mode)
+            return temporary
+    raise AssertionError
 
 
 def put(path: Path, data: bytes, mode: int = PUBLIC, *, force: bool = False) -> None:
@@ -171,19 +196,39 @@ def folder(path: Path, mode: int = 0o700) -> None:
     try:
         os.mkdir(path, mode)
         os.chmod(path, mode)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise explain(error, path) from error
+
+
+@contextlib.contextmanager
+def alone(folder_: Path) -> Iterator[None]:
+    """Keeps every other process that asks for the same folder waiting. The folder is made if it is missing; the lock goes with the process.
+
+    Raises what `explain` says.
+    """
+    import fcntl
+
+    try:
+        folders(folder_)
+        handle = os.open(folder_ / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
+    except OSError as error:
+        raise explain(error, folder_) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def switch(out: Path, contents: dict[str, bytes], name: str, mode: int = PUBLIC) -> bool:
     """Puts a set of files into the folder `out` and switches to it as a whole; says whether anything changed.
 
     `out/FILE` is a link to `.current/FILE`, and `.current` a link to the folder `.set-NAME`: one rename of `.current` switches every file at once, and
-    other files in `out` stay as they are. A reader that holds an old file keeps it; the set before the last is removed.
+    other files in `out` stay as they are. A reader that holds an old file keeps it; the set before the last is removed. The caller holds `alone`.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folders(out)
         if _same(out, contents):
             return False
         fresh = out / f".set-{name}"
@@ -192,12 +237,13 @@ def switch(out: Path, contents: dict[str, bytes], name: str, mode: int = PUBLIC)
             number += 1
             fresh = out / f".set-{name}-{number}"
         _fill(fresh, contents, mode)
+        sync_folder(out)  # the set before the link to it: after a power cut a reader must not find a link to nothing
         before = os.readlink(out / ".current") if (out / ".current").is_symlink() else ""
         _link(out, ".current", fresh.name)
         for file in contents:
             if not (out / file).is_symlink():
                 _link(out, file, f".current/{file}")
-        _sync_folder(out)
+        sync_folder(out)
         _sweep(out, keep={fresh.name, before}, files=set(contents))
     except OSError as error:
         raise explain(error, out) from error
@@ -212,16 +258,17 @@ def _same(out: Path, contents: dict[str, bytes]) -> bool:
 
 
 def _fill(fresh: Path, contents: dict[str, bytes], mode: int) -> None:
-    building = fresh.with_name(f".new-{os.getpid()}{fresh.name}")
+    building = fresh.with_name(f".new-{fresh.name}")
+    _clear(building)
     building.mkdir(mode=0o755)
     for file, data in contents.items():
         _write(building / file, data, mode)
-    _sync_folder(building)
+    sync_folder(building)
     os.rename(building, fresh)
 
 
 def _link(out: Path, name: str, target: str) -> None:
-    temporary = out / f".link-{os.getpid()}-{name.lstrip('.')}"
+    temporary = out / f".link-{name.lstrip('.')}"
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     os.symlink(target, temporary)
@@ -229,18 +276,26 @@ def _link(out: Path, name: str, target: str) -> None:
 
 
 def _sweep(out: Path, keep: set[str], files: set[str]) -> None:
-    """Old sets and links to files that are no longer part of the set. Failing here harms nobody."""
+    """Old sets, what killed runs left, and links to files that are no longer part of the set. Failing here harms nobody."""
+    for entry in out.iterdir():
+        if entry.is_symlink():
+            stale = entry.name.startswith(".link-") or (os.readlink(entry).startswith(".current/") and entry.name not in files)
+        else:
+            stale = entry.name.startswith((".set-", ".new-.set-")) and entry.name not in keep
+        if stale:
+            _clear(entry)
+
+
+def _clear(entry: Path) -> None:
+    """Takes a link or a folder away, if it is there. Silent on purpose: what stays is swept by the next switch."""
     import shutil
 
-    for entry in out.iterdir():
-        if entry.is_symlink() and os.readlink(entry).startswith(".current/") and entry.name not in files:
-            entry.unlink()
-        elif entry.name.startswith(".set-") and entry.name not in keep:
-            shutil.rmtree(entry, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.unlink(entry) if entry.is_symlink() else shutil.rmtree(entry)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), mode)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         os.fchmod(handle, mode)
         view = memoryview(data)
@@ -255,7 +310,8 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         os.close(handle)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -93,8 +93,8 @@ def run(args: list[str]) -> int:
     except GatekeyError as refused:
         say.error(refused, in_json=session.json)
         return refused.exit_code
-    except BrokenPipeError:
-        # Whoever read our results has heard enough. Python would complain once more when it closes stdout.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our results has heard enough (click says SystemExit then). Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
