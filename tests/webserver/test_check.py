@@ -479,6 +479,21 @@ def test_authorities_that_are_unknown_here() -> None:
     assert "serverAuth" in verdict(good_app, 26, tls={"leaf": leaf})[1]
 
 
+def test_one_authority_for_people_and_servers() -> None:
+    """Then a web server's certificate is one for servers only from the people's authority, and check 28 has somebody to knock with."""
+
+    def app(request: Request) -> tuple[int, dict[str, str], bytes]:
+        return good_app(request) if request.person == "ann" else REFUSED
+
+    for flat, expected in ((True, PASS), (False, UNSURE)):
+        pki, others = make_pki(flat=flat), make_pki("kitty-ca servers")
+        server = (pki if flat else others).server("other.example")
+        with little(app, pki) as port:
+            identities = Identities(good=identity(pki.client("ann")), server=identity(server, "a web server's certificate"))
+            report = run(port, identities, only=("27", "28"))
+        assert [outcome.verdict for outcome in report.outcomes] == [PASS, expected]
+
+
 def test_a_canary_that_cannot_be_revoked() -> None:
     pki = make_pki()
 
