@@ -202,10 +202,12 @@ class _Nginx:
         new = {**self.running.files, **{str(path): text for path, text in texts.items()}}
         root = there / "root"
         for path, text in new.items():
+            if path.startswith(f"{site.bundle}/"):
+                continue  # the maps of last time, which nginx printed too
             below = Path(f"{root}{path}")
             below.parent.mkdir(parents=True, exist_ok=True)
             below.write_text(relocated(text, path, str(root)).replace(f" {site.bundle}/", f" {root}{site.bundle}/"))
-        _fill(Path(f"{root}{site.bundle}"), bundle)  # over the maps of last time, which nginx printed too
+        _fill(Path(f"{root}{site.bundle}"), bundle)
         main = Path(self.running.main_file)
         _link_siblings(main.parent, Path(f"{root}{main.parent}"))
         tested = Path(f"{root}{main}")
