@@ -87,7 +87,7 @@ def _global_options() -> list[click.Parameter]:
     return [
         click.Option(
             ["--home"],
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             expose_value=False,
             callback=_keep("home"),
             is_eager=True,
@@ -164,7 +164,7 @@ def passphrase_option(function: F) -> F:
     """--passphrase-file, for verbs that may open a key."""
     return click.option(
         "--passphrase-file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         expose_value=False,
         callback=_keep("passphrase_file"),
         metavar="F",
