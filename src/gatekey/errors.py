@@ -185,4 +185,11 @@ CODES: dict[str, str] = {
     "bad-time": "the words are not a point in time",
     "bad-span": "the words are not a span of time",
     "bad-decision": "a web server's question to the decision endpoint cannot be read",
+    "bad-role": "a role that there is not",
+    "bad-scope": "a scope that there is not, or a token without scope or with a wrong life",
+    "scope-beyond-role": "a token would be allowed more than its holder",
+    "last-administrator": "nobody would be administrator any more",
+    "no-token": "no token in force has that name",
+    "sign-in": "nobody has signed in: a client certificate with a role, or a token, is needed",
+    "forbidden": "who has signed in may not do this",
 }

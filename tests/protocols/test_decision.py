@@ -24,6 +24,8 @@ from gatekey.testing import FakeClock, FakeEntropy
 from gatekey.x509 import pem
 from gatekey.x509.names import rfc2253
 
+PROXY = Peer("unix")
+
 
 class House:
     """An authority, its view, and a door that remembers whom it let in."""
@@ -42,7 +44,7 @@ class House:
         self.standing.refresh()
         return released
 
-    def ask(self, *headers: tuple[str, str], listener: str = "proxy", peer: Peer = Peer("unix")) -> Answer:
+    def ask(self, *headers: tuple[str, str], listener: str = "proxy", peer: Peer = PROXY) -> Answer:
         return self.door.answer(Call(listener, "GET", "/decision", headers=headers, peer=peer))
 
     def about(self, released: Released, site: str = "app.example") -> Answer:

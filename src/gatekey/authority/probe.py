@@ -1,4 +1,4 @@
-"""Test identities for `gatekey check`: short-lived certificates of `gatekey-probe`, issued and recorded like all others, with keys that exist in memory only."""
+"""Test identities for `gatekey check`: short-lived certificates of `gatekey-probe`, issued and recorded like all others. Their keys exist in memory only."""
 
 from __future__ import annotations
 

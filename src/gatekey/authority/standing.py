@@ -51,7 +51,7 @@ class Standing:
             self._load()
         elif changed:
             self._follow(self._event + 1)
-        self._event = newest if self._event < newest else self._event
+        self._event = max(self._event, newest)
         self.checked_at = self._clock.now()
         return changed
 

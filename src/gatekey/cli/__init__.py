@@ -34,6 +34,7 @@ VERBS = {
     "webserver": ("webserver", "webserver", "A configuration for the web server that holds."),
     "check": ("check", "check", "Knock at a live site: is the door really shut?"),
     "authority": ("authority", "authority", "The authority's own certificates."),
+    "token": ("token", "token", "Tokens for programs that talk to the service."),
     "store": ("keep", "store", "The ledger: is it whole?"),
     "passphrase": ("keep", "passphrase", "The passphrase of the keys."),
     "completion": ("keep", "completion", "Completion of verbs for your shell."),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--root-csr", is_flag=True, help="The root is elsewhere: make keys and requests for the issuing CAs.")
 @click.option("--root-cert", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="An existing root that certifies our issuing CAs now.")
 @click.option("--root-key", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Its key; used for this alone and not kept.")
-@click.option("--admin", metavar="LOGIN", help="Also a certificate for yourself, in the group administrators.")
+@click.option("--admin", metavar="LOGIN", help="Also a certificate for yourself, with the role administrator.")
 @click.option("--unencrypted-keys", is_flag=True, help="Keys without a passphrase. Whoever reads the disk is the authority.")
 @passphrase_option
 @pass_session
@@ -194,8 +194,9 @@ def _tell(session: Session, authority: Authority, home: Path) -> None:
 
 
 def _administrator(session: Session, authority: Authority, login: str) -> None:
+    from ..authority import access
     from .issue import Wishes, issue_client
 
-    authority.close()
     session.words()
     issue_client(session, authority, login, Wishes(groups=("administrators",)))
+    access.set_roles(authority, login, add=("administrator",))

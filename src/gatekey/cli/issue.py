@@ -109,7 +109,7 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
     machine = requests.profile_of(authority, wishes.profile, "client").holder_kind != "person"
     if request_file is None and machine:
         if wishes.password_file or wishes.target != "any":
-            raise click.UsageError(f"the profile {wishes.profile} is for machines, which take key and certificate as files; gatekey p12 makes another form of them")
+            raise click.UsageError(f"the profile {wishes.profile} is for machines, which take key and certificate as files; gatekey p12 makes other forms")
         wanted = [to.key, *wanted]
     elif request_file is None:
         deliver.refuse_target(wishes.key_type, wishes.target)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..authority import access
 from ..authority import people as verbs
+from ..model.access import ROLES
 from ..model.holder import Holder
 from ..model.instants import day, iso
 from . import say
@@ -71,6 +73,8 @@ def show(session: Session, login: str) -> None:
 @click.option("--no-group", "no_groups", multiple=True, metavar="G", help="Take out of this group.")
 @click.option("--device", "devices", multiple=True, metavar="D", help="Add this device.")
 @click.option("--no-device", "no_devices", multiple=True, metavar="D", help="Forget this device.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(tuple(ROLES)), help="Give this role at the service. May be repeated.")
+@click.option("--no-role", "no_roles", multiple=True, type=click.Choice(tuple(ROLES)), help="Take this role away.")
 @click.option("--back", is_flag=True, help="She left and has come back; her old certificates stay revoked.")
 @pass_session
 def set_(
@@ -82,6 +86,8 @@ def set_(
     no_groups: tuple[str, ...],
     devices: tuple[str, ...],
     no_devices: tuple[str, ...],
+    roles: tuple[str, ...],
+    no_roles: tuple[str, ...],
     back: bool,
 ) -> None:
     """Change what is said of a person; what is not named stays."""
@@ -89,6 +95,8 @@ def set_(
     holder = verbs.change(
         authority, login, name=name, email=email, add_groups=groups, remove_groups=no_groups, add_devices=devices, remove_devices=no_devices, back=back
     )
+    if roles or no_roles:
+        access.set_roles(authority, holder.login, add=roles, remove=no_roles)
     tell(session, authority, holder)
 
 
@@ -113,10 +121,12 @@ def tell(session: Session, authority: Authority, holder: Holder) -> None:
     now = authority.now()
     records = authority.reads.by_holder(holder.login)
     if session.json:
-        say.as_json({**as_json(holder), "certificates": [account(record, now) for record in records]})
+        say.as_json({**as_json(holder), "roles": list(access.roles(authority, holder.login)), "certificates": [account(record, now) for record in records]})
         return
     lines = [("login", holder.login), ("name", holder.name or "-"), ("e-mail", holder.email or "-"), ("groups", ", ".join(holder.groups) or "-")]
     lines += [("devices", ", ".join(holder.devices) or "-"), ("status", f"left on {day(holder.left_at)}" if holder.left_at else "here")]
+    if held := access.roles(authority, holder.login):
+        lines.append(("roles", ", ".join(held)))
     say.pairs(lines)
     if records:
         say.result("")

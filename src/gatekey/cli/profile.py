@@ -93,8 +93,8 @@ def explain(session: Session, name: str) -> None:
 def check(session: Session, files: tuple[Path, ...]) -> None:
     """Would this be a good profile? Says every mistake at once; a key that is not known meets the nearest one that is.
 
-    A file holds one profile, [profile.NAME] (- for stdin). Where there is an authority, the profile's issuer must be one of its own. Ends with exit code 1 if one
-    of the files has mistakes.
+    A file holds one profile, [profile.NAME] (- for stdin). Where there is an authority, the profile's issuer must be one of its own. Ends with exit code 1
+    if one of the files has mistakes.
     """
     told = []
     for path in files:

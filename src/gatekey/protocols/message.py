@@ -9,7 +9,7 @@ from ..errors import GatekeyError, Refused
 
 
 class Peer(NamedTuple):
-    """Who is at the other end. `address`: IP address, or "unix" for a Unix socket. `certificate`: DER that TLS has verified to end in our people's root, or b""."""
+    """Who is at the other end. `address`: IP address, or "unix" for a Unix socket. `certificate`: DER that TLS has verified up to our people's root, or b""."""
 
     address: str = ""
     certificate: bytes = b""

@@ -8,11 +8,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .. import files
 from ..errors import GatekeyError, Misconfigured, Unavailable
+
+#: A disk with less room than this has none: the smallest thing that SQLite must write beside a ledger is 32 KiB (bytes).
+_ROOM = 64 * 1024
 
 
 class SQLite:
-    """The ledger in one file: WAL, every commit on disk before it is promised (synchronous=FULL)."""
+    """The ledger in one file: WAL, every commit on disk before it is promised."""
 
     name = "sqlite"
     #: How long a writer waits for another before it says "try again" (seconds).
@@ -28,14 +32,19 @@ class SQLite:
         try:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
-            raise Misconfigured("home-unwritable", f"{self.path} cannot be made: {error.strerror}", path=str(self.path)) from error
+            raise files.explain(error, self.path) from error
 
     def connect(self) -> sqlite3.Connection:
         if not self.path.exists():
             raise Misconfigured("no-ledger", f"there is no ledger at {self.path}", hint="gatekey init NAME", path=str(self.path))
         connection = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        try:
+            # FULL, and more where a ledger came back from a backup without its WAL mode: the removal of a rollback journal is made durable too.
+            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def prepare(self, connection: sqlite3.Connection) -> None:
@@ -72,10 +81,8 @@ class SQLite:
         name = getattr(error, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
             return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
-        if name.startswith("SQLITE_FULL") or "disk is full" in text or name == "SQLITE_IOERR_WRITE":
-            return Unavailable(
-                "disk-full", f"no room is left on the disk of {self.path}; nothing was changed", hint="make room and try again", path=str(self.path)
-            )
+        if name in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
+            return Unavailable("disk-full", f"no room is left on the disk of {self.path} to write this", hint="make room and try again", path=str(self.path))
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
             return Misconfigured(
                 "store-readonly",
@@ -95,3 +102,11 @@ class SQLite:
                 "store-io", f"the disk of the ledger {self.path} reports an error: {text}", hint="check the disk and try again", path=str(self.path)
             )
         return Misconfigured("store-error", f"the ledger {self.path} answers: {text}", hint="gatekey store check", path=str(self.path))
+
+    def _no_room(self) -> bool:
+        """SQLite says CANTOPEN or IOERR when its -wal or -shm file does not fit; only the disk itself knows why."""
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize < _ROOM or (disk.f_files > 0 and disk.f_favail == 0)

@@ -20,6 +20,8 @@ from .database import Database, Transaction
 
 #: How long a draft may stay unsigned before anybody may abandon it (seconds).
 LEASE = 120
+#: A lease that ends later than this beyond a whole one was given by a clock that was ahead; it counts as over, or the draft would stay for ever (seconds).
+AHEAD = 3600
 #: How long the answer to an idempotency key is kept (seconds).
 IDEMPOTENCY = 7 * 86400
 #: Released CRLs of an issuer that are kept besides the newest.
@@ -27,6 +29,9 @@ OLD_CRLS = 2
 
 Entry = Callable[[str, int, str | None], bytes]
 HOLD = "certificate-hold"
+
+#: SQL: whether a draft's process may still be at work. Nobody is harmed where clocks jump and this is wrong: a release and an abandoning exclude each other.
+AT_WORK = f"lease_until BETWEEN :now AND :now + {LEASE + AHEAD}"
 
 # A certificate that can still open a door, now or after `unhold`.
 _ALIVE = "state <> 'abandoned' AND (revoked_at IS NULL OR revoked_reason = 'certificate-hold') AND not_after >= :now"
@@ -69,13 +74,19 @@ class Ledger:
             raise Conflict("serial-used", f"serial {draft.number} exists already; it is never used twice", hint="try again")
         if alone:
             other = tx.one(
-                f"SELECT serial FROM certificate WHERE holder = :holder AND device = :device AND lineage <> :lineage AND {_ALIVE}"  # noqa: S608
-                " AND (state = 'released' OR lease_until >= :now)",
+                f"SELECT serial, state FROM certificate WHERE holder = :holder AND device = :device AND lineage <> :lineage AND {_ALIVE}"  # noqa: S608
+                f" AND (state = 'released' OR {AT_WORK}) ORDER BY state DESC",
                 holder=holder.login,
                 device=row["device"],
                 lineage=row["lineage"],
                 now=now,
             )
+            if other and other[1] == "recorded":
+                raise Unavailable(
+                    "certificate-in-flight",
+                    f"another process is making a certificate for {holder.login} and this device, or was interrupted",
+                    hint=f"try again in a moment; what was interrupted is out of the way after {LEASE} seconds",
+                )
             if other:
                 raise Refused("certificate-exists", f"{holder.login} got a certificate for this device a moment ago", hint=f"gatekey renew {other[0]}")
         if row["idempotency"]:
@@ -90,7 +101,11 @@ class Ledger:
                 requester=row["requester"],
                 key=row["idempotency"],
             ):
-                raise Conflict("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+                raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+        if row["renews"]:
+            issuer, _, serial = str(row["renews"]).partition("/")
+            if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial AND revoked_at IS NOT NULL", issuer=issuer, serial=serial):
+                raise Refused("renew-revoked", f"{serial} was taken away while its successor was under way", hint="issue a new one with a new key")
         more = {"issuer": draft.issuer, "serial": draft.number, "state": "recorded", "tbs": draft.tbs, "owner": owner}
         tx.insert("certificate", {**row, **more, "lease_until": now + LEASE, "recorded_at": now})
         facts = {"profile": row["profile"], "holder": holder.login, "device": row["device"], "door": row["door"], "key": row["spki_sha256"]}
@@ -153,7 +168,7 @@ class Ledger:
             raise Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
         if state == "released":
             return Released("certificate", issuer, serial, self._assemble(tbs, signature))
-        if lease_until >= now:
+        if now <= lease_until <= now + LEASE + AHEAD:
             raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
         return None
 
@@ -162,19 +177,20 @@ class Ledger:
 
         Safe beside live issuances: a release and this update exclude each other. A crash here means that the next start does it again.
         """
+        over = f"state = 'recorded' AND NOT {AT_WORK}"
         with self.db.read() as tx:
-            stale = tx.one("SELECT 1 FROM certificate WHERE state = 'recorded' AND lease_until < :now", now=now)
-            stale_crl = tx.one("SELECT 1 FROM crl WHERE state = 'recorded' AND lease_until < :now", now=now)
+            stale = tx.one(f"SELECT 1 FROM certificate WHERE {over}", now=now)  # noqa: S608
+            stale_crl = tx.one(f"SELECT 1 FROM crl WHERE {over}", now=now)  # noqa: S608
         if not stale and not stale_crl:
             return []
         with self.db.transaction("abandon drafts") as tx:
-            tx.run("UPDATE crl SET state = 'abandoned' WHERE state = 'recorded' AND lease_until < :now", now=now)
-            rows = tx.all(
-                "SELECT issuer, serial, revoked_at FROM certificate WHERE state = 'recorded' AND lease_until < :now ORDER BY recorded_at, serial", now=now
-            )
+            tx.run(f"UPDATE crl SET state = 'abandoned' WHERE {over}", now=now)  # noqa: S608
+            rows = tx.all(f"SELECT issuer, serial, revoked_at FROM certificate WHERE {over} ORDER BY recorded_at, serial", now=now)  # noqa: S608
             for issuer, serial, revoked_at in rows:
                 tx.run(
-                    "UPDATE certificate SET state = 'abandoned', idempotency = NULL WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial
+                    "UPDATE certificate SET state = 'abandoned', idempotency = NULL WHERE issuer = :issuer AND serial = :serial AND state = 'recorded'",
+                    issuer=issuer,
+                    serial=serial,
                 )
                 if revoked_at is None:
                     self._enter(tx, issuer, serial, "abandon", "unspecified", now, actor, entry)

@@ -105,6 +105,8 @@ def mark_left(tx: Transaction, login: str, at: int, actor: str) -> None:
     """The holder is gone from now on. Raises NotFound."""
     if tx.run("UPDATE holder SET left_at = :at WHERE login = :login", at=at, login=login) != 1:
         raise NotFound("no-holder", f"nobody is called {login!r}")
+    tx.run("UPDATE token SET revoked_at = :at WHERE login = :login AND revoked_at IS NULL", at=at, login=login)
+    tx.run("DELETE FROM role WHERE login = :login", login=login)
     audit.append(tx, at, Event(actor, "holder.leave", login))
 
 

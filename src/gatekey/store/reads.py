@@ -10,11 +10,19 @@ from ..model.record import AuthorityRecord, CertificateRecord
 from . import audit, people
 from .audit import Logged
 from .database import Database, Row
+from .ledger import AT_WORK
 
 _COLUMNS = (
     "c.issuer, c.serial, c.state, c.profile, c.profile_sha256, c.holder, h.kind, c.device, c.common_name, c.alternatives, c.not_before, c.not_after,"
     " c.spki_sha256, c.key_type, c.fingerprint, c.lineage, c.renews, c.requester, c.door, c.recorded_at, c.released_at, c.revoked_at, c.revoked_reason"
 )
+_CRLS_BEHIND = """
+    SELECT a.name FROM authority a
+    LEFT JOIN crl c ON c.issuer = a.name AND c.state = 'released'
+        AND c.number = (SELECT max(number) FROM crl WHERE issuer = a.name AND state = 'released')
+    WHERE c.number IS NULL OR c.next_update <= :now OR c.this_update > :now
+        OR c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)
+    ORDER BY a.position"""
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
 
@@ -141,5 +149,10 @@ class Reads:
     def in_flight(self, now: int) -> int:
         """Drafts whose lease has run out and that nobody has abandoned yet."""
         with self._db.read() as tx:
-            row = tx.one("SELECT count(*) FROM certificate WHERE state = 'recorded' AND lease_until < :now", now=now)
+            row = tx.one(f"SELECT count(*) FROM certificate WHERE state = 'recorded' AND NOT {AT_WORK}", now=now)  # noqa: S608
         return int(row[0]) if row else 0
+
+    def crls_behind(self, now: int) -> list[str]:
+        """Authorities whose newest CRL is missing, does not hold the newest revocation, has expired, or is of a time to come (a clock was ahead)."""
+        with self._db.read() as tx:
+            return [row[0] for row in tx.all(_CRLS_BEHIND, now=now)]

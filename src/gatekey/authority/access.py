@@ -1,0 +1,126 @@
+"""Who may do what: roles are given and taken here, tokens are made, and a caller's certificate or token is turned into what it may."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import Refused
+from ..model.access import ROLES, SCOPES, Caller, Token, scopes_of
+from ..model.instants import DAY
+from ..store import access as rows
+from ..x509.certificate import Certificate
+from . import people
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+#: Longest life of a token (days).
+MOST_DAYS = 366
+#: A token is noted as used at most this often (seconds): a write per request would be too dear.
+_NOTE_EVERY = 3600
+_PREFIX = "gkt_"
+
+
+def roles(authority: Authority, login: str) -> tuple[str, ...]:
+    """The roles of a holder."""
+    with authority.ledger.db.read() as tx:
+        return rows.roles(tx, login)
+
+
+def set_roles(authority: Authority, login: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:
+    """Gives and takes roles. Raises Refused for one that there is not, or when nobody would be administrator any more."""
+    holder = people.get(authority, login)
+    if unknown := [role for role in (*add, *remove) if role not in ROLES]:
+        raise Refused("bad-role", f"{unknown[0]!r} is not a role", hint=f"roles are {', '.join(ROLES)}")
+    if holder.left_at and add:
+        raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
+    with authority.ledger.db.transaction("set roles") as tx:
+        wanted = tuple(sorted({*rows.roles(tx, holder.login), *add} - set(remove)))
+        if "administrator" in remove and rows.holders_of(tx, "administrator") == (holder.login,):
+            raise Refused("last-administrator", f"{holder.login} is the only administrator", hint="give somebody else the role first")
+        rows.set_roles(tx, holder.login, wanted, authority.actor, authority.now())
+    return wanted
+
+
+def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about: str = "", days: int = 90) -> tuple[Token, str]:
+    """A token for a holder, and its secret, which is told this once. It may never do more than the holder's roles allow at the moment of use.
+
+    Raises Refused for a scope that there is not or that the holder does not have, NotFound.
+    """
+    holder = people.get(authority, login)
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        raise Refused("bad-scope", f"{unknown[0]!r} is not a scope", hint=f"scopes are {', '.join(SCOPES)}")
+    allowed = scopes_of(roles(authority, holder.login))
+    if beyond := [scope for scope in scopes if scope not in allowed]:
+        raise Refused("scope-beyond-role", f"{holder.login} may not {beyond[0]}", hint=f"the roles of {holder.login} allow: {', '.join(allowed) or 'nothing'}")
+    if not scopes or not 1 <= days <= MOST_DAYS:
+        raise Refused("bad-scope", f"a token has one scope or more, and lives 1 to {MOST_DAYS} days")
+    if holder.left_at:
+        raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
+    now = authority.now()
+    token_id = authority.entropy.bytes(8).hex()
+    secret = base64.b32encode(authority.entropy.bytes(25)).decode().lower()
+    token = Token(token_id, holder.login, tuple(scope for scope in SCOPES if scope in scopes), about, now, now + days * DAY, 0, 0)
+    with authority.ledger.db.transaction("add token") as tx:
+        rows.add_token(tx, token, _digest(secret), authority.actor)
+    return token, f"{_PREFIX}{token_id}_{secret}"
+
+
+def tokens(authority: Authority, login: str = "") -> list[Token]:
+    """All tokens, or those of one holder. Never a secret."""
+    with authority.ledger.db.read() as tx:
+        return rows.tokens(tx, people.get(authority, login).login if login else "")
+
+
+def revoke_token(authority: Authority, token_id: str) -> None:
+    """A token is worth nothing from now on. Raises NotFound."""
+    with authority.ledger.db.transaction("revoke token") as tx:
+        rows.revoke_token(tx, token_id, authority.actor, authority.now())
+
+
+def caller_of_token(authority: Authority, text: str) -> Caller:
+    """Whom a token speaks for; nobody when it is unknown, expired, revoked, or its holder has left. The secret is compared in constant time."""
+    token_id, _, secret = text.removeprefix(_PREFIX).partition("_")
+    with authority.ledger.db.read() as tx:
+        found = rows.find_token(tx, token_id)
+    now = authority.now()
+    right = hmac.compare_digest(found[1] if found else "", _digest(secret))
+    if found is None or not right or found[0].revoked_at or not found[0].created_at <= now < found[0].expires_at or not text.startswith(_PREFIX):
+        return Caller()
+    token = found[0]
+    if now - token.used_at >= _NOTE_EVERY:
+        with authority.ledger.db.transaction("note token use") as tx:
+            rows.used(tx, token.id, now)
+    allowed = scopes_of(roles(authority, token.login))
+    return Caller(token.login, tuple(scope for scope in token.scopes if scope in allowed), "token")
+
+
+def caller_of_certificate(authority: Authority, certificate: Certificate) -> Caller:
+    """Whom a client certificate that TLS has verified speaks for: it must come from our people's side, be live now, and be in the ledger byte for byte."""
+    now = authority.now()
+    people_side = {record.name: authority.issuing(record.name).certificate.subject for record in authority.side("people")}
+    for record in authority.reads.by_fingerprint(certificate.fingerprint):
+        if people_side.get(record.issuer) != certificate.issuer or record.status(now) != "valid" or record.kind in ("authority", "server"):
+            continue
+        holder = authority.reads.holder(record.holder)
+        if holder is None or holder.left_at:
+            return Caller()
+        return Caller(holder.login, scopes_of(roles(authority, holder.login)), "certificate")
+    return Caller()
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def need(caller: Caller, scope: str) -> None:
+    """Raises Refused("sign-in") when nobody is there, Refused("forbidden") when the caller may not."""
+    if not caller.login:
+        hint = "gatekey people set LOGIN --role operator; gatekey token add LOGIN"
+        raise Refused("sign-in", "a client certificate with a role, or a token, is needed here", hint=hint)
+    if not caller.may(scope):
+        raise Refused("forbidden", f"{caller.login} may not do this", hint=f"it needs the scope {scope}", scope=scope)

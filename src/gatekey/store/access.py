@@ -1,0 +1,67 @@
+"""Roles and tokens. Secrets are kept as their SHA-256 only: they are long and random, so nothing slower is needed."""
+
+from __future__ import annotations
+
+from ..errors import NotFound
+from ..model.access import Token
+from . import audit
+from .audit import Event
+from .database import Transaction
+
+_COLUMNS = "id, login, scopes, about, created_at, expires_at, revoked_at, used_at"
+
+
+def roles(tx: Transaction, login: str) -> tuple[str, ...]:
+    """The roles of a holder, sorted."""
+    return tuple(row[0] for row in tx.all("SELECT role FROM role WHERE login = :login ORDER BY role", login=login))
+
+
+def holders_of(tx: Transaction, role: str) -> tuple[str, ...]:
+    """Logins of everybody who has a role, sorted."""
+    return tuple(row[0] for row in tx.all("SELECT login FROM role WHERE role = :role ORDER BY login", role=role))
+
+
+def set_roles(tx: Transaction, login: str, wanted: tuple[str, ...], actor: str, now: int) -> None:
+    """The holder has exactly these roles from now on."""
+    before = roles(tx, login)
+    tx.run("DELETE FROM role WHERE login = :login", login=login)
+    for role in sorted(set(wanted)):
+        tx.insert("role", {"login": login, "role": role})
+    audit.append(tx, now, Event(actor, "holder.roles", login, {"before": list(before), "after": sorted(set(wanted))}))
+
+
+def add_token(tx: Transaction, token: Token, secret_sha256: str, actor: str) -> None:
+    """A new token."""
+    row = {**token._asdict(), "scopes": " ".join(token.scopes), "secret_sha256": secret_sha256, "revoked_at": None, "used_at": None}
+    tx.insert("token", row)
+    audit.append(tx, token.created_at, Event(actor, "token.add", token.id, {"login": token.login, "scopes": list(token.scopes), "expires": token.expires_at}))
+
+
+def revoke_token(tx: Transaction, token_id: str, actor: str, now: int) -> None:
+    """A token is worth nothing from now on. Raises NotFound when there is none in force."""
+    if tx.run("UPDATE token SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL", now=now, id=token_id) != 1:
+        raise NotFound("no-token", f"there is no token {token_id!r} in force", hint="gatekey token list")
+    audit.append(tx, now, Event(actor, "token.revoke", token_id))
+
+
+def tokens(tx: Transaction, login: str = "") -> list[Token]:
+    """All tokens, or those of one holder, in the order of their making."""
+    where = " WHERE login = :login" if login else ""
+    return [_token(row) for row in tx.all(f"SELECT {_COLUMNS} FROM token{where} ORDER BY created_at, id", login=login)]  # noqa: S608  our own words
+
+
+def find_token(tx: Transaction, token_id: str) -> tuple[Token, str] | None:
+    """A token and the SHA-256 of its secret, or None."""
+    row = tx.one(f"SELECT {_COLUMNS}, secret_sha256 FROM token WHERE id = :id", id=token_id)  # noqa: S608  our own words
+    return (_token(row[:-1]), str(row[-1])) if row else None
+
+
+def used(tx: Transaction, token_id: str, now: int) -> None:
+    """When a token was last used; no audit event, since it changes nothing for anybody."""
+    tx.run("UPDATE token SET used_at = :now WHERE id = :id", now=now, id=token_id)
+
+
+def _token(row: tuple[object, ...]) -> Token:
+    token_id, login, scopes, about, created, expires, revoked, used_at = row
+    numbers = (int(str(value or 0)) for value in (created, expires, revoked, used_at))
+    return Token(str(token_id), str(login), tuple(str(scopes).split()), str(about), *numbers)
