@@ -43,7 +43,7 @@ _COLOURS = {PASS: "green", OPEN: "red", UNSURE: "yellow"}
 @click.option("--origin", default="", metavar="A", help="The address behind a CDN or cloud proxy.")
 @click.option("--whoami", default="", metavar="PATH", help="A page that says who is there: shows whether headers can be forged.")
 @click.option("--websocket", default="/ws", show_default=True, metavar="PATH", help="A path that takes WebSockets.")
-@click.option("--roots", "root", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The root behind the site's own certificate, if not public.")
+@click.option("--roots", "root", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The root behind the site's certificate, if not public.")
 @click.option("--bundle", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="The bundle folder that the web server reads.")
 @passphrase_option
 @pass_session

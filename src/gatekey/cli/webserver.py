@@ -35,7 +35,7 @@ SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 @click.option("--contact", default="", metavar="TEXT", help="Whom a refused person may ask: stands on the page of the refusal.")
 @click.option("--install", "install_in", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write it there (conf.d, ...), tested first.")
 @click.option("--program", default="", metavar="WORDS", help="With --install: how the server is called, if its name alone is not enough.")
-@click.option("--running", type=click.Path(path_type=Path), metavar="F", help="nginx: the output of nginx -T to look at (otherwise it is asked, if it is here).")
+@click.option("--running", type=click.Path(path_type=Path), metavar="F", help="nginx: the output of nginx -T (otherwise it is asked, if it is here).")
 @passphrase_option
 @pass_session
 def webserver(
