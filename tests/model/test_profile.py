@@ -106,6 +106,10 @@ def test_defaults_are_good() -> None:
         ('extra = ["2.5.29.37.0"]', "has '2.5.29.37.0', which is given by `usage` or not at all"),
         ("path-length = 1", "profile.visitor.path-length is not a known key"),
         ("no-revocation = true", "profile.visitor.validity is '30d'; 1m to 1d are allowed"),
+        ('issuer = "servers"', "profile.visitor.issuer is 'servers', which does not certify clients; leave it out, or write 'people'"),
+        ('issuer = "people-root"', "profile.visitor.issuer is 'people-root', which does not certify clients"),
+        ('holder = "persno"', "profile.visitor.holder is 'persno', which is not known; did you mean 'person'?"),
+        ('holder = "server"', "profile.visitor.holder is 'server', which is not known"),
         ("no-revocation = 1", "profile.visitor.no-revocation is 1; it must be true or false"),
     ],
 )
@@ -158,6 +162,32 @@ def test_servers_and_unrevocable_ones_have_a_ceiling() -> None:
     assert any("not for authorities" in one for one in mistakes(ca + "no-revocation = true", "c"))
     assert any("extra is not for authorities" in one for one in mistakes(ca + 'extra = ["1.2.3.4"]', "c"))
     assert any("path-length is 9; 0 to 8" in one for one in mistakes(ca + "path-length = 9", "c"))
+
+
+def test_holders_follow_the_kind() -> None:
+    base = '[profile.p]\nabout = "x"\nkeys = ["p256"]\nvalidity = "1d"\nnames = { host = ["*"] }\n'
+    for usage, kind in [("server-auth", "server"), ("ocsp-signing", "service"), ("sign-certificates", "authority"), ("client-auth", "person")]:
+        assert parse(base + f'usage = ["{usage}"]', "p").holder_kind == kind
+    assert parse(GOOD + 'holder = "device"').holder_kind == "device"
+    assert "holder = 'device'" in canonical(parse(GOOD + 'holder = "device"'))
+    assert parse(GOOD + 'holder = "person"').sha256 == parse(GOOD).sha256
+    assert any("profile.p.holder is not a known key" in one for one in mistakes(base + 'usage = ["server-auth"]\nholder = "person"', "p"))
+
+
+def test_each_side_has_its_issuers_and_authorities_their_ceremonies() -> None:
+    server = '[profile.s]\nabout = "x"\nusage = ["server-auth"]\nkeys = ["p256"]\nvalidity = "1d"\nnames = { host = ["*"] }\n'
+    assert any("'people', which does not certify servers; leave it out, or write 'servers'" in one for one in mistakes(server + 'issuer = "people"', "s"))
+    assert parse(server + 'issuer = "servers-2030"', "s").issuer == "servers-2030"
+    assert parse(server + 'issuer = "people"\nkind = "probe"', "s").issuer == "people"
+    ca = '[profile.c]\nabout = "x"\nusage = ["sign-certificates"]\nkeys = ["p256"]\nvalidity = "1d"\n'
+    assert parse(ca, "c").ways == ("ceremony",)
+    assert any("profile.c.ways is not for authorities" in one for one in mistakes(ca + 'ways = ["cli"]', "c"))
+
+
+def test_a_key_is_not_called_unknown_where_the_usage_is() -> None:
+    found = mistakes(GOOD.replace("client-auth", "client") + 'holder = "device"\npath-length = 1\n')
+    assert len(found) == 1
+    assert "did you mean 'client-auth'" in found[0]
 
 
 def test_key_usage_follows_kind_and_key() -> None:
@@ -213,6 +243,7 @@ KEYS = (
     "extra",
     "no-revocation",
     "path-length",
+    "holder",
     "what",
 )
 VALUES = st.sampled_from(
@@ -239,3 +270,8 @@ def test_any_text_ends_in_words(text: str) -> None:
             parse(wrong)
         except GatekeyError as error:
             assert error.code == "bad-profile"
+
+
+@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 20000, "x = 1979-13-40", "\0", '"\\ud800" = 1', "x = 1e99999", "[[profile]]", "profile.a.b.c = 1"])
+def test_what_breaks_readers_of_toml_ends_in_words(text: str) -> None:
+    assert mistakes(text)

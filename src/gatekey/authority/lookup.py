@@ -29,7 +29,7 @@ def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = ()) -> Cert
     now = authority.now()
     exact = _exact(authority, ref)
     if not exact and wanted and len(found) > 1:
-        narrowed = [record for record in found if record.status(now) in wanted]
+        narrowed = _without_bygones([record for record in found if record.status(now) in wanted], now)
         found = narrowed or found
     if len(found) == 1:
         return found[0]
@@ -46,6 +46,16 @@ def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = ()) -> Cert
         hint="say which, by its serial:\n  " + "\n  ".join(listed),
         candidates=[r.serial for r in found],
     )
+
+
+def _without_bygones(records: list[CertificateRecord], now: int) -> list[CertificateRecord]:
+    """Without expired ones that nobody means: where the same device has a live one, or one that expired later. Short-lived certificates leave many behind."""
+    newest: dict[str, CertificateRecord] = {}
+    for record in records:
+        if record.status(now) != EXPIRED or record.device not in newest or record.not_after > newest[record.device].not_after:
+            newest[record.device] = record
+    live = {record.device for record in records if record.status(now) != EXPIRED}
+    return [record for record in records if record.status(now) != EXPIRED or (record.device not in live and record is newest[record.device])]
 
 
 def candidates(authority: Authority, ref: str) -> list[CertificateRecord]:

@@ -129,6 +129,6 @@ WORDS: dict[str, Callable[[Profile], str]] = {
     "common_name_fits_the_issuer": lambda p: _only(p.kind != "ca", _same(p)),
     "validity_is_a_day_at_least": lambda p: "it may have ended" if p.kind == "probe" else f"{words(min(DAY, p.validity))} or more",
     "validity_is_not_too_long": lambda p: f"{words(p.validity)} by default, {words(p.longest)} at most",
-    "validity_is_within_the_issuers": lambda p: "a default is cut to fit, an end that is asked for is refused",
+    "validity_is_within_the_issuers": lambda p: f"{_same(p)}: a default is cut to fit, an end that is asked for is refused",
     "device_has_one": lambda p: _only(p.kind == "client", "one live certificate per holder and device"),
 }
