@@ -118,7 +118,7 @@ def test_quotes_comments_and_braces_are_read() -> None:
     map $x $y { "~^a{2}$" 1; ~^(?<n>[^;"]*)$ "${n}x"; }
     server { listen 443; server_name "quoted name" 'another'; location ~ "\.php$" { return 200 "}"; } }
     """
-    assert default(body, **{"/etc/nginx/maps/x": "not { a configuration"}).server.names == ("quoted name", "another")
+    assert default(body, ("0.0.0.0", 443), **{"/etc/nginx/maps/x": "not { a configuration"}).server.names == ("quoted name", "another")
 
 
 @pytest.mark.parametrize("text", ["http {", "http }", "a b", "; x;", '"unclosed', "{}", "a { b; } }", "x_by_lua_block { if } {"])

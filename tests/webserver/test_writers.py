@@ -14,9 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from gatekey.model import headers
+from gatekey.webserver import nginx
 from gatekey.webserver.answer import ANSWERED, Answer
 from gatekey.webserver.knock import Budget, Identity, Line, connect
-from kit.backend import MARK
+from gatekey.webserver.running import read_files
+from kit import servers
+from kit.backend import MARK, Backend, backend
 from kit.doors import HOST, Door, door, identity
 from kit.pki import SERVER, Leaf, make_pki, new_key, self_signed
 from kit.servers import wait_until
@@ -219,7 +222,8 @@ def test_no_session_is_resumed(shut: Door) -> None:
         first.close()
         second.close()
         # Caddy has no word against it in a Caddyfile; that it does no harm is shown below.
-        assert answer.status == 200 and (shut.kind == "caddy" or not answer.resumed), version
+        assert answer.status == 200, version
+        assert shut.kind == "caddy" or not answer.resumed, version
 
 
 def test_only_tls_1_2_and_later(shut: Door) -> None:
@@ -316,6 +320,39 @@ def test_the_revoked_are_shut_out_and_the_others_are_not(kind: str, lock: str, t
         assert d.visit(d.carl).status == 200
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_nginx_beside_a_careless_default_server(version: str, tmp_path: Path) -> None:
+    """certbot's session lines and another CA in the default server of the socket: sessions do come back, and the lock by issuer + serial holds."""
+    d = Door("nginx", tmp_path, {})
+    mallory = make_pki("mallory")
+    (tmp_path / "mallory.pem").write_bytes(mallory.chain_pem)
+    careless = (
+        f"server {{ listen 127.0.0.1:{d.port} ssl default_server; server_name public.example; ssl_certificate {d.files.chain}; "
+        f"ssl_certificate_key {d.files.key}; ssl_session_cache shared:careless:1m; ssl_session_tickets off; ssl_protocols TLSv1.2 TLSv1.3; "
+        f"ssl_client_certificate {tmp_path}/mallory.pem; ssl_verify_client optional; return 200 public; }}\n"
+    )
+    with backend() as d.app:
+        d.publish()
+        written = nginx.configuration(d.site(), read_files("/nginx.conf", {"/nginx.conf": f"http {{ {careless} }}"}))
+        assert any("public.example) is the default server" in note and "ssl_session_cache off;" in note for note in written.notes)
+        with servers.nginx(careless + written.whole, tmp_path, [d.port]) as d.server:
+            # Mallory's certificate passes the default server's CA, and the site by its Host header: the hole without a name in the handshake.
+            assert refused(d, mallory.client("ann"), sni="").status == 421
+            assert refused(d, None, sni="").status == 403
+            line = d.open(d.bob, tls=version)
+            assert line.ask(d.knock(d.bob, keep=True)).status == 200
+            line.close()
+            d.publish(revoked=(d.bob,))
+            d.reload()
+            asked = len(d.app.seen)
+            answer = with_old_session(d, line, version)
+            assert_refused(d, answer, asked)
+            if version == "1.3":  # under TLS 1.2 the site's own word counts
+                assert answer.resumed
+                assert answer.status == 403
+                assert b"has been withdrawn" in answer.body
+
+
 def test_apache_reads_the_list_again_without_a_reload(tmp_path: Path) -> None:
     with door("apache", tmp_path) as d:
         line = d.open(d.bob)
@@ -330,6 +367,35 @@ def test_apache_reads_the_list_again_without_a_reload(tmp_path: Path) -> None:
         d.denied.clear()
         d.publish(crl=False)
         assert d.visit(d.bob).status == 200
+
+
+@pytest.mark.parametrize("file", ["revoked.txt", "issuers.txt"])
+def test_apache_lets_nobody_in_without_its_lists(file: str, tmp_path: Path) -> None:
+    """It reads them at requests; a missing file must not pass for an empty one. Without the list of people there are logins, and no groups."""
+    with door("apache", tmp_path) as d:
+        assert d.visit(d.ann).status == 200
+        (d.bundle / file).unlink()
+        refused(d, d.ann)
+        d.publish()
+        assert d.visit(d.ann).status == 200
+        (d.bundle / "people.txt").unlink()
+        assert d.visit(d.ann).status == 200
+        assert not d.app.last.get(headers.GROUPS)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("upstream", ["https://backend.example:8443", "http://[::1]:3000", "unix:/run/app.sock"])
+def test_the_checkers_take_every_kind_of_address(kind: str, upstream: str, tmp_path: Path) -> None:
+    d = Door(kind, tmp_path, {})
+    d.app = Backend("http://127.0.0.1:1", ("127.0.0.1", 1))
+    d.options = {"upstream": upstream, "listen": (f"{d.port}", f"[::]:{d.port}"), "plain": (f"{d.plain}", f"[::]:{d.plain}")}
+    if upstream.startswith("https"):
+        upstream_host_resolves = kind in ("apache", "caddy")  # the other two ask for its address when they start
+        d.options["upstream"] = upstream if upstream_host_resolves else "https://localhost:8443"
+    d.publish()
+    kinds = {"nginx": servers.Nginx, "apache": servers.Apache, "haproxy": servers.HAProxy, "caddy": servers.Caddy}
+    checked = kinds[kind](d.configuration().whole, tmp_path, [d.port]).check()
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("kind", SERVERS)

@@ -107,9 +107,12 @@ def nginx_key(issuer_dn: str, serial: str) -> str:
 
 
 def revoked_txt(denied: Iterable[Denied]) -> str:
-    """Apache: `KEY 1` per certificate that is not let in."""
+    """Apache: `KEY 1` per certificate that is not let in, after the line `present 0`.
+
+    A list that Apache cannot read looks to it like an empty one: the configuration asks for `present` first, and without it nobody gets in.
+    """
     keys = (key for d in denied for key in apache_keys(d.issuer_dn, d.serial))
-    return _lines("# Apache: certificates that are not let in, by serial and issuer", dict.fromkeys(keys), " 1")
+    return _lines("# Apache: certificates that are not let in, by serial and issuer\npresent 0", dict.fromkeys(keys), " 1")
 
 
 def issuers_txt(issuers: Iterable[str]) -> str:

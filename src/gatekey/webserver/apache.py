@@ -120,7 +120,9 @@ def _site(site: Site) -> str:
     # Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
     RewriteCond "${{gatekey-issuers:${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=1"
     RewriteRule "^" "-" [F,L]
-    # The second lock: certificates that are not let in, by serial and issuer.
+    # The second lock: certificates that are not let in, by serial and issuer. A list that cannot be read would pass for an empty one.
+    RewriteCond "${{gatekey-revoked:present|1}}" "!=0"
+    RewriteRule "^" "-" [F,L]
     RewriteCond "${{gatekey-revoked:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=0"
     RewriteRule "^" "-" [F,L]
     # Who is who: "login;groups;email;name;device". A certificate younger than the list has its login in the common name, and belongs to no group.
