@@ -33,7 +33,7 @@ DAY = 24 * HOUR
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
-#: The states of a CRL that FIELD-NOTES 4.3 tried. `missing` gives no bytes; `foreign` is that of another CA with other names.
+#: The states of a CRL that matter to web servers. `missing` gives no bytes; `foreign` is that of another CA with other names.
 CRL_STATES = ("fresh", "expired", "not-yet", "bad-signature", "foreign", "missing")
 
 

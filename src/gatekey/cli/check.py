@@ -25,7 +25,7 @@ _COLOURS = {PASS: "green", OPEN: "red", UNSURE: "yellow"}
 
 
 @click.command("check", cls=Verb)
-@click.argument("url")
+@click.argument("url", required=False, default="", metavar="URL")
 @click.option("--client", type=click.Path(path_type=Path, dir_okay=False), metavar="P12", help="A PKCS#12 that is let in (otherwise the authority makes one).")
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="The password of the PKCS#12.")
 @click.option("--no-authority", is_flag=True, help="Do not ask the authority here for test identities.")
@@ -83,6 +83,8 @@ def check(
     if listing:
         _list(session)
         return
+    if not url:
+        raise click.UsageError("say which site: gatekey check https://app.example")
     target = checks.parse_target(url)
     changes: dict[str, object] = {
         "address": address or target.address,

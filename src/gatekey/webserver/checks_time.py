@@ -22,7 +22,7 @@ from .report import OPEN, PASS, UNSURE, Finding
 if TYPE_CHECKING:
     from .revocation import Revocation
 
-#: A list must be good for longer than this, so that a holiday cannot lock everybody out (FIELD-NOTES 4.3).
+#: A list must be good for longer than this, so that a holiday cannot lock everybody out.
 _FRESH_DAYS = 10
 _BUNDLE = "name the folder that the web server reads with --bundle DIR"
 #: Longest list that is fetched over HTTP.

@@ -20,7 +20,7 @@ from .report import OPEN, PASS, UNSURE, Finding
 _NO_EAR = "this Python does not show TLS messages"
 #: More names than this are not one company's authorities.
 _MOST_AUTHORITIES = 20
-#: Longest validity that Apple takes under a private root, and of a public certificate (FIELD-NOTES 2.4), in days.
+#: Longest validity that Apple takes under a private root, and of a public certificate, in days.
 _PRIVATE_DAYS, _PUBLIC_DAYS = 825, 398
 _LEFT_DAYS = 14
 
@@ -150,7 +150,7 @@ def server_certificate(door: Door) -> Finding:
 
 
 def _leaf_problems(door: Door, leaf: Certificate, *, public: bool) -> list[str]:
-    """What is wrong with the server's certificate itself (RFC 9525 6, FIELD-NOTES 2.4)."""
+    """What is wrong with the server's certificate itself (RFC 9525 6)."""
     host, problems = door.target.host, []
     listed = leaf.names.ips if ip_address(host) else leaf.names.dns
     if not any(fnmatch.fnmatchcase(host, one.lower()) and host.count(".") == one.count(".") for one in listed):

@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One check of FIELD-NOTES with its verdict.
+    """One check of the table with its verdict.
 
     `verdict`: PASS, OPEN (the door is not as it must be) or UNSURE. `fixes`: server -> the line that mends it, empty unless OPEN.
     `hint`: how to find out, only when UNSURE. `follows`: number of an open check that explains this one as well, or 0.
