@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
 
 from .errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Unavailable
@@ -149,8 +148,12 @@ class Staged:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             # FAT and its kin (USB sticks) have no links: the name is taken by an empty file, and the whole one put over it.
-            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            os.replace(self._temporary, self._path)
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+            try:
+                os.replace(self._temporary, self._path)
+            except BaseException:
+                os.unlink(self._path)
+                raise
         else:
             os.unlink(self._temporary)
 
@@ -158,9 +161,7 @@ class Staged:
         """Takes it away again, and folders that were made for it if nothing is in them. Harmless after `commit`."""
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
-        with contextlib.suppress(OSError):
-            for folder in self._made:
-                os.rmdir(folder)
+        _unmake(self._made)
 
 
 def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
@@ -170,20 +171,27 @@ def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
         made = folders(path.parent)
         return Staged(path, _hidden(path, data, mode), made)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            for folder_ in made:
-                os.rmdir(folder_)
+        _unmake(made)
         raise explain(error, path) from error
 
 
 def _hidden(path: Path, data: bytes, mode: int) -> Path:
     """A durable file under a name that nobody has. What a killed process left stays: it may be the only copy of a key, and in containers all have one PID."""
-    for number in count():
+    number = 0
+    while True:
         temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}{f'-{number}' if number else ''}.new")
-        with contextlib.suppress(FileExistsError):
+        try:
             _write(temporary, data, mode)
+        except FileExistsError:
+            number += 1
+        else:
             return temporary
-    raise AssertionError
+
+
+def _unmake(made: list[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for place in made:
+            os.rmdir(place)
 
 
 def put(path: Path, data: bytes, mode: int = PUBLIC, *, force: bool = False) -> None:
@@ -202,18 +210,18 @@ def folder(path: Path, mode: int = 0o700) -> None:
 
 
 @contextlib.contextmanager
-def alone(folder_: Path) -> Iterator[None]:
-    """Keeps every other process that asks for the same folder waiting. The folder is made if it is missing; the lock goes with the process.
+def alone(place: Path) -> Iterator[None]:
+    """Keeps every other process that asks for the same folder waiting; the lock goes with the process. The folder is made if it is missing.
 
     Raises what `explain` says.
     """
     import fcntl
 
     try:
-        folders(folder_)
-        handle = os.open(folder_ / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
+        folders(place)
+        handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
     except OSError as error:
-        raise explain(error, folder_) from error
+        raise explain(error, place) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -260,11 +268,16 @@ def _same(out: Path, contents: dict[str, bytes]) -> bool:
 def _fill(fresh: Path, contents: dict[str, bytes], mode: int) -> None:
     building = fresh.with_name(f".new-{fresh.name}")
     _clear(building)
-    building.mkdir(mode=0o755)
-    for file, data in contents.items():
-        _write(building / file, data, mode)
-    sync_folder(building)
-    os.rename(building, fresh)
+    try:
+        building.mkdir()
+    os.chmod(building, 0o755)  # whatever the umask: web servers read it
+        for file, data in contents.items():
+            _write(building / file, data, mode)
+        sync_folder(building)
+        os.rename(building, fresh)
+    except BaseException:
+        _clear(building)  # on a full disk what is half there only takes room
+        raise
 
 
 def _link(out: Path, name: str, target: str) -> None:
