@@ -15,7 +15,7 @@ from .authority import lookup, people, requests
 from .authority import revoke as revocation
 from .authority.authority import Authority as Core
 from .authority.issue import issue
-from .authority.reconcile import reconcile
+from .authority.reconcile import catch_up, reconcile
 from .errors import Malformed, Refused
 from .keys import material
 from .lifecycle import Released
@@ -92,6 +92,7 @@ class Authority:
         """Opens the authority in `home`. The passphrase is needed only to issue and revoke. Raises Misconfigured."""
         core = app.open_authority(Path(home), passphrase=_secret(passphrase), clock=clock, entropy=entropy)
         reconcile(core)
+        catch_up(core)  # what it cannot do now, for want of a passphrase say, the next one does
         return cls(core)
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,8 @@ from .store.reads import Reads
 from .x509.certificate import Certificate, assemble
 
 Passphrase = Callable[[], bytes]
+#: What the folder is called in which an authority is built until it is complete.
+_BUILDING = ".gatekey-init-"
 
 
 class Founding(NamedTuple):
@@ -154,35 +156,48 @@ def create_authority(
 ) -> Authority:
     """Makes an authority in `home`: keys, ledger, CAs, first CRLs, configuration. All of it appears at once, or nothing does.
 
+    A crash leaves a folder `.gatekey-init-...` that is not an authority; the next init takes it away, or brings it to its end if only names were missing.
     Raises Conflict when something lives there already, Misconfigured when the place cannot be written, Refused when policy says no.
     """
     import shutil
 
-    from .authority import ceremony
-
     refuse_taken(home)
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     staging = _staging(home, entropy)
+    with _sole(home if staging.parent == home else staging) as sole:
+        try:
+            if sole is False:
+                raise Conflict("home-busy", f"another process is making an authority in {home}", hint="wait for it, or say another place with --home")
+            if staging.parent == home:
+                refuse_taken(home)  # again: only now nobody else can come in between
+            _build(staging, founding, passphrase, clock, entropy, who)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        _settle(staging, home)
+    return open_authority(home, passphrase=passphrase, clock=clock, entropy=entropy, who=who)
+
+
+def _build(staging: Path, founding: Founding, passphrase: Passphrase | None, clock: Clock, entropy: Entropy, who: str) -> None:
+    """Everything that a home holds; the configuration last, so that a folder with one is complete."""
+    from .authority import ceremony
+
+    config = Config(staging, founding.name, founding.url, None, founding.passphrase_file, founding.unencrypted_keys)
+    for folder in ("keys", "authorities", "profiles"):
+        files.folder(staging / folder)
+    db = Database(SQLite(staging / "ledger.db"))
+    schema.create(db)
+    authority = _compose(config, passphrase, clock, entropy, who, db)
     try:
-        config = Config(staging, founding.name, founding.url, None, founding.passphrase_file, founding.unencrypted_keys)
-        for folder in ("keys", "authorities", "profiles"):
-            files.folder(staging / folder)
-        db = Database(SQLite(staging / "ledger.db"))
-        schema.create(db)
-        authority = _compose(config, passphrase, clock, entropy, who, db)
         FileKeyring(staging, None, entropy).make("audit", "ed25519")
         (staging / ".lock").unlink(missing_ok=True)
         for name, text in _found(authority, founding).items():
             files.create(staging / "authorities" / name, text)
         if founding.unencrypted_keys:
             ceremony.note(authority, "keys.unencrypted", "keys")
-        files.create(staging / "gatekey.toml", configuration.write(config), files.PRIVATE)
+    finally:
         authority.close()
-        _settle(staging, home)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return open_authority(home, passphrase=passphrase, clock=clock, entropy=entropy, who=who)
+    files.create(staging / "gatekey.toml", configuration.write(config), files.PRIVATE)
 
 
 def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
@@ -202,21 +217,56 @@ def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
 
 
 def refuse_taken(home: Path) -> None:
-    """Refuses a place where an authority or anything else lives. Raises Conflict."""
+    """Refuses a place where an authority or anything else lives; what a killed init left there is out of the way first. Raises Conflict."""
     try:
+        _after_killed_init(home)
         if (home / "gatekey.toml").exists() or (home / "ledger.db").exists():
             raise Conflict("home-exists", f"an authority lives in {home} already; it was not touched", hint="say another place with --home", path=str(home))
-        if home.exists() and any(entry.name != "lost+found" for entry in home.iterdir()):
+        if home.exists() and any(entry.name != "lost+found" and not entry.name.startswith(_BUILDING) for entry in home.iterdir()):
             raise Conflict("home-not-empty", f"{home} is not empty", hint="say an empty or new folder with --home", path=str(home))
     except OSError as error:
         raise files.explain(error, home) from error
 
 
+def _after_killed_init(home: Path) -> None:
+    """Folders of an init that was killed: one inside the home that is complete is brought to its end; any other was never an authority and goes."""
+    import shutil
+
+    for place in (home.parent, home):
+        for staging in sorted(place.glob(f"{_BUILDING}*")):
+            if staging.is_symlink() or staging.stat().st_uid != os.geteuid():
+                continue
+            with _sole(home if place == home else staging) as sole:
+                if sole and place == home and (staging / "gatekey.toml").exists():
+                    _settle(staging, home)
+                elif sole and (staging / "keys").exists():  # without keys it may have been made this instant and not be held yet
+                    shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sole(folder: Path) -> Iterator[bool | None]:
+    """Holds a folder while this runs: True; False when another process holds it; None where the file system has no such locks."""
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        held: bool | None = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held = False
+        except OSError:
+            held = None
+        yield held
+    finally:
+        os.close(handle)
+
+
 def _staging(home: Path, entropy: Entropy) -> Path:
     """A folder to build in: beside the home, so that one rename brings it there; inside it where the parent cannot be written (a service's state folder)."""
-    name = f".gatekey-init-{entropy.bytes(4).hex()}"
+    name = f"{_BUILDING}{entropy.bytes(4).hex()}"
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
+        files.folders(home.parent)
         beside = home.parent / name
         os.mkdir(beside, 0o700)
         if not home.exists() or (not os.path.ismount(home) and home.stat().st_uid == os.geteuid()):
@@ -230,14 +280,25 @@ def _staging(home: Path, entropy: Entropy) -> Path:
 
 
 def _settle(staging: Path, home: Path) -> None:
-    """Brings what was built to its place, the configuration last: without it nothing there counts as an authority."""
+    """Brings what was built to its place, durably: by one rename, or inside the home name by name, the configuration last. May be done again."""
+    import shutil
+
     try:
         if staging.parent == home:
-            for name in ("keys", "authorities", "profiles", "audit.key", "ledger.db", "gatekey.toml"):
-                os.rename(staging / name, home / name)
+            for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == "gatekey.toml"):
+                if entry.name == "gatekey.toml":
+                    files.sync_folder(home)
+                os.rename(entry, home / entry.name)
             os.rmdir(staging)
             os.chmod(home, 0o700)
+            files.sync_folder(home)
         else:
             os.rename(staging, home)
+            files.sync_folder(home.parent)
     except OSError as error:
+        if staging.parent != home:
+            shutil.rmtree(staging, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            message = f"another process has made something in {home} meanwhile; it was not touched"
+            raise Conflict("home-exists", message, hint="say another place with --home", path=str(home)) from error
         raise files.explain(error, home) from error

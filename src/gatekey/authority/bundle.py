@@ -68,9 +68,15 @@ def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]
 
 
 def publish(authority: Authority, out: Path) -> Bundle:
-    """Writes the bundle into a folder and switches to it as a whole. Raises what `make` and the file system raise; the old files then stay."""
-    made = make(authority)
-    files.switch(out, made.contents, f"{made.number}-{made.made_at}")
+    """Writes the bundle into a folder and switches to it as a whole. Raises what `make` and the file system raise; the old files then stay.
+
+    Read and switched under one lock: who switches last has read last, so that no process puts an older state over a revocation.
+    """
+    for record in authority.side("people"):
+        crl.current(authority, record.name)  # what is signed, or asks for a passphrase, comes before others have to wait
+    with files.alone(out):
+        made = make(authority)
+        files.switch(out, made.contents, f"{made.number}-{made.made_at}")
     return made
 
 
@@ -80,7 +86,8 @@ def warnings(authority: Authority) -> list[str]:
     found = ", ".join(display(kind) for kind in sorted(kinds) if is_ml_dsa(kind))
     if not found:
         return []
-    return [
-        f"the chain and the CRLs are signed with {found}, which OpenSSL reads from {ML_DSA_OPENSSL} on: nginx, Apache and HAProxy with an older one (Debian 12 has "
-        "3.0) load them without a word and then refuse everybody"
-    ]
+    sentence = (
+        f"the chain and the CRLs are signed with {found}, which OpenSSL reads from {ML_DSA_OPENSSL} on: clients with an older one (Debian 12 has 3.0) "
+        "cannot load their certificates, and nginx, Apache and HAProxy with an older one load this chain without a word and then refuse everybody"
+    )
+    return [sentence]

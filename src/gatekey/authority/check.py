@@ -12,7 +12,7 @@ from ..x509.certificate import Certificate, assemble, read_certificate
 from ..x509.crl import read_crl
 from ..x509.spki import read_spki
 from . import crl
-from .reconcile import reconcile
+from .reconcile import CaughtUp, catch_up, published_behind, reconcile
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -33,19 +33,16 @@ def findings(authority: Authority, progress: Callable[[int], None] = lambda _: N
     found += _keys(authority)
     if left := authority.reads.in_flight(authority.now()):
         found.append(f"{left} draft{'s' if left > 1 else ''} of an interrupted run {'are' if left > 1 else 'is'} not closed yet (--repair does it)")
+    if published_behind(authority):
+        found.append(f"{authority.config.publish} does not hold what the ledger holds (--repair rewrites it)")
     return found[:MOST]
 
 
-def repair(authority: Authority) -> list[str]:
-    """Mends what can be mended without losing anything: closes interrupted drafts, signs missing or incomplete CRLs. Says what it did."""
-    done = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in reconcile(authority)]
-    for record in authority.records():
-        held = crl.newest(authority, record.name)
-        stale = held is None or held.revocation < authority.reads.revocation_number(record.name) or held.next_update <= authority.now()
-        if stale and authority.has_key(record.name):
-            made = crl.make(authority, record.name)
-            done.append(f"signed CRL {made.number} of {record.name}")
-    return done
+def repair(authority: Authority) -> CaughtUp:
+    """Mends what can be mended without losing anything: closes interrupted drafts, signs CRLs that are behind, rewrites the published folder."""
+    closed = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in reconcile(authority)]
+    caught_up = catch_up(authority)
+    return caught_up._replace(done=[*closed, *caught_up.done])
 
 
 def _certificates(authority: Authority, progress: Callable[[int], None]) -> list[str]:
@@ -94,6 +91,8 @@ def _crls(authority: Authority) -> list[str]:
             found.append(f"the CRL of {record.name} does not hold the newest revocation (--repair signs another)")
         if held.next_update <= authority.now():
             found.append(f"the CRL of {record.name} has expired (--repair signs another)")
+        if held.this_update > authority.now():
+            found.append(f"the CRL of {record.name} is of a time to come: a clock was ahead (--repair signs another)")
         issuer = authority.issuing(record.name).certificate
         listed = read_crl(held.der)
         if not x509_signature.verify(issuer.spki, listed.algorithm, listed.signature, listed.tbs):

@@ -28,6 +28,7 @@ from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
 from ..x509.spki import PublicKey, key_identifier, read_spki
+from .reconcile import reconcile
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -62,7 +63,8 @@ def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *,
         drafts.append((draft(authority, request, plan, say), holder))  # 3
     for issuer in {one.issuer for one, _ in drafts}:
         authority.signer(issuer)  # a key that is away or a wrong passphrase is found out before anything is recorded
-    recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=now, alone=alone)  # 4
+    # The time of the record, not of the question: a person may have thought about a passphrase in between, and the lease begins now.
+    recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=authority.now(), alone=alone)  # 4
     signed = [sign(authority, one) for one in recorded]  # 5
     return authority.ledger.release_many(signed, now=authority.now())  # 6
 
@@ -83,6 +85,7 @@ def found_root(authority: Authority, request: Request, record: AuthorityRecord, 
 def _earlier(authority: Authority, request: Request, now: int) -> Released | None:
     if not request.idempotency:
         return None
+    reconcile(authority)  # an interrupted run with the same key is over as soon as its lease is; nobody else may have come by to say so
     return authority.ledger.earlier(request.requester, request.idempotency, request_digest(request), now)
 
 

@@ -38,28 +38,30 @@ def change(
 
     Raises NotFound, Refused with all reasons, Conflict.
     """
-    known = get(authority, login)
-    if gone := set(remove_groups) - set(known.groups):
-        raise NotFound("no-group", f"{known.login} is not in {', '.join(sorted(gone))}", hint=f"she is in: {', '.join(known.groups) or 'no group'}")
-    if gone := set(remove_devices) - set(known.devices):
-        raise NotFound("no-device", f"{known.login} has no device {', '.join(sorted(gone))}", hint=f"she has: {', '.join(known.devices) or 'none'}")
-    if back and not known.left_at:
-        raise Conflict("not-left", f"{known.login} has not left")
-    live = {r.device for r in authority.reads.by_holder(known.login) if r.status(authority.now()) in ("valid", "held")}
-    if used := set(remove_devices) & live:
-        raise Refused("device-in-use", f"{', '.join(sorted(used))} has a live certificate", hint="revoke it first")
-    wanted = known._replace(
-        name=known.name if name is None else name,
-        email=known.email if email is None else email,
-        groups=tuple(sorted({*known.groups, *add_groups} - set(remove_groups))),
-        devices=tuple(sorted({*known.devices, *add_devices} - set(remove_devices))),
-        left_at=0 if back else known.left_at,
-    )
-    check(wanted)
-    if wanted != known:
-        with authority.ledger.db.transaction("change holder") as tx:
+    found = get(authority, login)
+    with authority.ledger.db.transaction("change holder") as tx:
+        # As she stands now: what another process has changed meanwhile must not be undone, least of all that she has left.
+        known = rows.find(tx, found.login) or found
+        if gone := set(remove_groups) - set(known.groups):
+            raise NotFound("no-group", f"{known.login} is not in {', '.join(sorted(gone))}", hint=f"she is in: {', '.join(known.groups) or 'no group'}")
+        if gone := set(remove_devices) - set(known.devices):
+            raise NotFound("no-device", f"{known.login} has no device {', '.join(sorted(gone))}", hint=f"she has: {', '.join(known.devices) or 'none'}")
+        if back and not known.left_at:
+            raise Conflict("not-left", f"{known.login} has not left")
+        live = {r.device for r in authority.reads.by_holder(known.login) if r.status(authority.now()) in ("valid", "held")}
+        if used := set(remove_devices) & live:
+            raise Refused("device-in-use", f"{', '.join(sorted(used))} has a live certificate", hint="revoke it first")
+        wanted = known._replace(
+            name=known.name if name is None else name,
+            email=known.email if email is None else email,
+            groups=tuple(sorted({*known.groups, *add_groups} - set(remove_groups))),
+            devices=tuple(sorted({*known.devices, *add_devices} - set(remove_devices))),
+            left_at=0 if back else known.left_at,
+        )
+        check(wanted)
+        if wanted != known:
             rows.change(tx, known, wanted, authority.actor, authority.now())
-    return get(authority, known.login)
+    return get(authority, found.login)
 
 
 def get(authority: Authority, login: str) -> Holder:

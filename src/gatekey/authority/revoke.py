@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound, Refused
+from ..errors import GatekeyError, NotFound, Refused
 from ..model.record import Taken
 from ..model.request import CertificateId
 from ..model.status import REVOKE_REASONS
@@ -54,11 +54,32 @@ def leave(authority: Authority, login: str) -> list[Taken]:
 
 
 def follow(authority: Authority, issuers: set[str]) -> None:
-    """What follows from a change: new CRLs of these CAs, and the published folder."""
+    """What follows from a change that stands in the ledger: new CRLs of these CAs, and the published folder.
+
+    A crash, or trouble, leaves CRL or folder behind the ledger; the next verb that writes and `store check --repair` go through `tell` again.
+    """
+    troubles = tell(authority, issuers)
+    if troubles:
+        first = troubles[0]
+        first.message = f"it stands in the ledger, but the web servers were not told: {first.message}"
+        first.hint = f"{first.hint}{'; ' if first.hint else ''}the next verb that writes tries again, or: gatekey store check --repair"
+        raise first
+
+
+def tell(authority: Authority, issuers: set[str]) -> list[GatekeyError]:
+    """Signs the CRLs and writes the published folder. All of it is tried; answers with what failed."""
+    troubles = []
     for issuer in sorted(issuers):
-        crl.current(authority, issuer, refresh=0)
+        try:
+            crl.current(authority, issuer, refresh=0)
+        except GatekeyError as trouble:
+            troubles.append(trouble)
     if authority.config.publish:
-        bundle.publish(authority, authority.config.publish)
+        try:
+            bundle.publish(authority, authority.config.publish)
+        except GatekeyError as trouble:
+            troubles.append(trouble)
+    return troubles
 
 
 def _take(authority: Authority, which: CertificateId, reason: str) -> list[Taken]:

@@ -32,7 +32,8 @@ def _revocation(authority: Authority, leaf: Certificate, at: int) -> tuple[Findi
             continue
         if record.state == ABANDONED or record.fingerprint != leaf.fingerprint:
             return (Finding("revocation", "not-ours", subject, "its serial is ours, but this certificate never left us"),)
-        if record.revoked_at is not None and record.revoked_at <= at:
+        # A clock that was ahead may have put the revocation into the future; it holds now all the same.
+        if record.revoked_at is not None and (record.revoked_at <= at or at >= authority.now()):
             word = "on hold" if record.revoked_reason == "certificate-hold" else "revoked"
             facts = {"at": record.revoked_at, "reason": record.revoked_reason}
             return (Finding("revocation", "revoked", subject, f"it is {word} since {iso(record.revoked_at)} ({record.revoked_reason})", facts),)

@@ -31,14 +31,14 @@ def check(session: Session, repair: bool) -> None:
     from ..authority import check as checks
 
     authority = session.authority()
-    done = checks.repair(authority) if repair else []
+    done, owed = checks.repair(authority) if repair else ([], [])
     shown = sys.stderr.isatty() and not session.quiet
 
     def progress(count: int) -> None:
         if shown and count % 500 == 0:
             click.echo(f"\r{count} certificates", nl=False, err=True)
 
-    found = checks.findings(authority, progress)
+    found = [*owed, *checks.findings(authority, progress)]
     if shown:
         click.echo("\r\033[K", nl=False, err=True)
     if session.json:

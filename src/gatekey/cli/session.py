@@ -15,6 +15,8 @@ from ..errors import Refused
 from . import say
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..authority.authority import Authority
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,10 +47,15 @@ class Session:
         found = app.passphrase_file(self.passphrase_file, said.passphrase_file)
         authority = app.open_authority(said, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
         if writing:
-            from ..authority.reconcile import reconcile
+            from ..authority.reconcile import catch_up, reconcile
 
             for abandoned in reconcile(authority):
                 self.words(f"an issuance that was interrupted was closed: {abandoned.serial} of {abandoned.issuer} was never signed")
+            done, owed = catch_up(authority)
+            for sentence in done:
+                self.words(f"the web servers were behind the ledger: {sentence}")
+            for sentence in owed:
+                say.warn(f"the web servers do not know all that the ledger knows: {sentence}")
         return authority
 
 
@@ -135,6 +142,15 @@ class Family(click.Group):
         command = getattr(importlib.import_module(f"gatekey.cli.{module}"), function)
         assert isinstance(command, click.Command)  # noqa: S101  our own table
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """A Tab reads no verb's file: the table knows their names."""
+        if not self.lazy:
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        verbs = [CompletionItem(name, help=help_) for name, (_, _, help_) in self.lazy.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUFFIX, _NEW, _JOURNAL, _LOCK = ".key", ".key.new", ".passphrase-change", ".lock"
 #: What `files` leaves behind when it is killed between writing and naming.
-_UNFINISHED = re.compile(r"\.([a-z0-9-]+\.key(\.new)?|\.passphrase-change)\.[0-9]+\.new")
+_UNFINISHED = re.compile(r"\.([a-z0-9-]+\.key(\.new)?|\.passphrase-change)\.[0-9]+(-[0-9]+)?\.new")
 
 
 class FileKeyring:
