@@ -19,6 +19,7 @@ PACKAGES = {
     "certutil": "libnss3-tools",
     "certtool": "gnutls-bin",
     "ocsptool": "gnutls-bin",
+    "gnutls-cli": "gnutls-bin",
     "keytool": "default-jre-headless",
     "java": "default-jre-headless",
     "easyrsa": "easy-rsa",
