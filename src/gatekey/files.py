@@ -47,6 +47,8 @@ def read(path: Path, limit: int = MAX_INPUT) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
+    except ValueError as error:  # a NUL, which no name on a disk has
+        raise NotFound("no-file", f"there is no {str(path)!r}", path=str(path)) from error
     except OSError as error:
         raise explain(error, path) from error
     if len(data) > limit:
@@ -123,9 +125,10 @@ def _placed(path: Path, data: bytes, mode: int, *, force: bool) -> None:
 
 
 class Staged:
-    """A file that is durable under a hidden name beside its place, until it is known whether it may stand there."""
+    """A file that is durable under a hidden name beside its place, until it is known whether it may stand there. `place`: where it is now."""
 
     def __init__(self, path: Path, temporary: Path, made: list[Path]) -> None:
+        self.place = temporary
         self._path = path
         self._temporary = temporary
         self._made = made
@@ -137,6 +140,7 @@ class Staged:
                 os.replace(self._temporary, self._path)
             else:
                 self._take_name()
+            self.place = self._path
             sync_folder(self._path.parent)
         except OSError as error:
             raise explain(error, self._path) from error

@@ -150,7 +150,7 @@ def _complete(
         if staged:
             staged.discard()
         raise
-    with _issued_anyway(released):
+    with _issued_anyway(released, staged):
         if staged:
             staged.commit(force=wishes.force)
         deliver.write_certificate(authority, released, to, force=wishes.force)
@@ -159,13 +159,19 @@ def _complete(
 
 
 @contextmanager
-def _issued_anyway(released: Released) -> Iterator[None]:
-    """A certificate that exists but whose files could not be written: the refusal says so."""
+def _issued_anyway(released: Released, staged: files.Staged | None = None) -> Iterator[None]:
+    """A certificate that exists but whose files could not be written, or were not waited for: what is said then names it, and where its key is."""
     try:
         yield
-    except GatekeyError as trouble:
+    except (GatekeyError, KeyboardInterrupt) as trouble:
         serial = released.number
-        trouble.hint = f"the certificate {serial} was issued; print it with: gatekey show {serial} --pem; or take it back: gatekey revoke {serial}"
+        hint = f"the certificate {serial} was issued; print it with: gatekey show {serial} --pem; or take it back: gatekey revoke {serial}"
+        if staged and staged.place.name.startswith("."):
+            hint = f"{hint}; its private key is in {staged.place}"
+        if isinstance(trouble, GatekeyError):
+            trouble.hint = hint
+        else:
+            say.warn(hint)
         raise
 
 
@@ -276,7 +282,8 @@ def sign(session: Session, csr: Path, profile: str, days: int | None, device: st
 
         say.result(pem.encode("CERTIFICATE", released.der).decode().rstrip())
         return
-    deliver.write_certificate(authority, released, to, force=force)
+    with _issued_anyway(released):
+        deliver.write_certificate(authority, released, to, force=force)
     _report(session, authority, released, [str(to.crt), str(to.chain)])
 
 
