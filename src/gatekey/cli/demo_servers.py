@@ -12,6 +12,7 @@ import socket
 import socketserver
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -129,7 +130,9 @@ class Nginx:
         version = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr.strip().rpartition("/")[2]
         self.kind = f"nginx {version}"
         self._folder = files.folder
-        socket_path = files.folder / "app.sock"
+        # A socket's path has room for 107 bytes, and the folder may be deep.
+        self._elsewhere = tempfile.mkdtemp(prefix="gatekey-demo-", dir="/tmp") if len(os.fsencode(files.folder)) > 90 else ""
+        socket_path = Path(self._elsewhere or files.folder) / "app.sock"
         self._app = _UnixServer(str(socket_path), _App)
         threading.Thread(target=self._app.serve_forever, daemon=True).start()
         site = Site(
@@ -174,6 +177,8 @@ class Nginx:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._app.shutdown()
         self._app.server_close()
+        if self._elsewhere:
+            shutil.rmtree(self._elsewhere, ignore_errors=True)
 
 
 class _TlsApp(_App):
