@@ -34,13 +34,13 @@ MAY_IMPORT = {
     "outgoing": "ports model",
     "jobs": "authority outgoing store.reads model",
     "client": "model",
-    "web": "protocols authority store.reads model",
+    "web": "protocols authority store.reads config model",
     "config": "model",
     "profiles": "model",
     "api": "app authority keys lifecycle model ports x509",
     "testing": "api authority keys ports model x509",
-    "app": "authority client config identity jobs keys lifecycle lint model outgoing policy ports profiles protocols store webserver x509",
-    "cli": "app authority client store.reads webserver x509 model config testing keys.material lifecycle ports policy.explain profiles",
+    "app": "authority client config identity jobs keys lifecycle lint model outgoing policy ports profiles protocols store web webserver x509",
+    "cli": "app authority client store.reads web.unit webserver x509 model config testing keys.material lifecycle ports policy.explain profiles",
 }
 
 #: What each room may have from outside the standard library; every other room has nothing.
@@ -52,6 +52,7 @@ FROM_OUTSIDE = {
     "cli": "click rich",
     "webserver": "cryptography",  # `check` knocks with certificates that it forges
     "testing": "cryptography",
+    "web": "fastapi httptools prometheus_client starlette structlog uvicorn",
     "identity": "asgiref django flask litestar starlette uvicorn werkzeug",  # each in a file of its own, for those who have it already
 }
 

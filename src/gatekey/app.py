@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import config as configuration
 from . import files, profiles
@@ -23,6 +24,15 @@ from .store.dialect import SQLite
 from .store.ledger import Ledger
 from .store.reads import Reads
 from .x509.certificate import Certificate, assemble
+
+if TYPE_CHECKING:
+    import mmap
+    import socket
+    import ssl
+
+    from .web import tls
+    from .web.house import House
+    from .web.logs import Log
 
 Passphrase = Callable[[], bytes]
 #: What the folder is called in which an authority is built until it is complete.
@@ -302,3 +312,172 @@ def _settle(staging: Path, home: Path) -> None:
             message = f"another process has made something in {home} meanwhile; it was not touched"
             raise Conflict("home-exists", message, hint="say another place with --home", path=str(home)) from error
         raise files.explain(error, home) from error
+
+
+def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
+    """Runs the service of this home until it is told to end; answers with an exit code. Needs the extra `serve`.
+
+    The supervisor opens sockets and asks for the passphrase once; each worker composes everything else for itself (`_house`). Raises Misconfigured.
+    """
+    _need_serve()
+    from .web import limits, logs, metrics, supervisor
+
+    config = configuration.load(home)
+    known = _ask_once(passphrase)
+    _try_keys(config, known)
+    log = logs.Log(config.text("service.log", "info"))
+    sockets = _sockets(config)
+    secret = SystemEntropy().bytes(16)
+    workers = config.number("service.workers", 2) or 1
+    counted = limits.shared_memory(limits.Limits.size)
+    metered = limits.shared_memory(metrics.AREA * (2 * workers + 2))
+
+    def work(place: int, life: int, ready: Callable[[], None]) -> int:
+        from .web import worker
+
+        said = configuration.load(home)  # again: a reload reads what was changed since
+        shared = _Shared(counted, secret, metered, place, 2 * workers + 2)
+        contexts, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
+        return worker.work(house, sockets, contexts, life, ready)
+
+    return supervisor.Supervisor(workers, work, log).run()
+
+
+class _Shared(NamedTuple):
+    """What workers have together: memory for limits and counters, and a worker's place in it."""
+
+    counted: mmap.mmap
+    secret: bytes
+    metered: mmap.mmap
+    place: int
+    places: int
+
+
+def _need_serve() -> None:
+    try:
+        import prometheus_client
+        import structlog
+        import uvicorn
+    except ImportError as missing:
+        raise Misconfigured("no-extra", f"the service needs a package that is not installed: {missing.name}", hint="pip install 'gatekey[serve]'") from missing
+    _ = prometheus_client, structlog, uvicorn
+
+
+def _ask_once(passphrase: Passphrase | None) -> Passphrase | None:
+    """The passphrase is asked for at the first need and kept for the workers, which are forked from this process."""
+    if passphrase is None:
+        return None
+    told: list[bytes] = []
+
+    def ask() -> bytes:
+        if not told:
+            told.append(passphrase())
+        return told[0]
+
+    return ask
+
+
+def _try_keys(config: Config, passphrase: Passphrase | None) -> None:
+    """A wrong passphrase is found out before anything listens. Raises Misconfigured."""
+    authority = open_authority(config, passphrase=passphrase)
+    try:
+        for record in authority.records():
+            if record.role != "root" and authority.has_key(record.name):
+                authority.signer(record.name)
+    finally:
+        authority.close()
+
+
+def _sockets(config: Config) -> dict[str, list[socket.socket]]:
+    """One listener for each address that the configuration or systemd gives. Raises Misconfigured."""
+    from .web import supervisor
+
+    found = supervisor.inherited()
+    defaults = {"public": "127.0.0.1:8080", "enrol": "", "private": "127.0.0.1:8443", "proxy": ""}
+    for name, default in defaults.items():
+        listen = config.text(f"{name}.listen", default)
+        if listen and name not in found:
+            mode = _mode(config.text("proxy.mode", "0660")) if name == "proxy" else 0o660
+            found[name] = [supervisor.bind(listen, mode)]
+    if not found:
+        raise Misconfigured("listen", "no listener has an address", hint='[public] listen = "127.0.0.1:8080" in gatekey.toml')
+    if "proxy" in found and not config.text("proxy.listen").startswith("unix:") and config.text("proxy.listen"):
+        raise Misconfigured("listen", "proxy.listen is no Unix socket; whoever reaches it speaks for a web server", hint='listen = "unix:/run/gatekey/proxy.sock"')
+    return found
+
+
+def _mode(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise Misconfigured("listen", f"proxy.mode {text!r} is no mode in octal", hint='mode = "0660"')
+    return mode
+
+
+def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log) -> tuple[dict[str, ssl.SSLContext], House]:
+    """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS."""
+    from .authority import health as checks
+    from .authority import own
+    from .authority.reconcile import reconcile
+    from .authority.standing import Standing
+    from .keys import material
+    from .protocols.published import Published
+    from .web import house as houses
+    from .web.health import Health
+    from .web.limits import Limits
+    from .web.metrics import Meter
+    from .x509.names import rfc2253
+
+    authority = open_authority(config, passphrase=passphrase, who="service")
+    reconcile(authority)
+    issuers = {rfc2253(authority.issuing(record.name).certificate.subject): record.name for record in authority.side("people")}
+    standing = Standing(authority.reads, authority.clock, issuers, config.sites)
+    published = Published(authority)
+    meter = Meter(shared.metered, shared.place, shared.places)
+    health = Health()
+    house = houses.House(
+        authority=authority,
+        standing=standing,
+        published=published,
+        ocsp=None,
+        health=health,
+        meter=meter,
+        limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
+        log=log,
+        public_metrics=config.flag("public.metrics"),
+    )
+    house.changed.append(published.refresh)
+    health.add("view", lambda: houses.view(house))
+    for name, check in checks.CHECKS.items():
+        health.add(name, functools.partial(check, authority), every=10)
+    contexts = _contexts(config, authority)
+    if contexts:
+        certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, config.words("service.hosts"), lambda: material.make("p256")))
+        house.seconds.append(certificate.look)
+        health.add("certificate", certificate.check)
+    house.seconds += [health.run, meter.write]
+    return contexts, house
+
+
+def _contexts(config: Config, authority: Authority) -> dict[str, ssl.SSLContext]:
+    """TLS for enrol and private, unless they are Unix sockets."""
+    from .web import tls
+    from .x509 import pem
+
+    people = b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.side("people"))
+    listens = {"enrol": config.text("enrol.listen"), "private": config.text("private.listen", "127.0.0.1:8443")}
+    return {name: tls.context(people if name == "private" else b"") for name, listen in listens.items() if listen and not listen.startswith("unix:")}
+
+
+def _certificate(config: Config, authority: Authority, contexts: dict[str, ssl.SSLContext], issue: Callable[[], tuple[bytes, bytes, int, int]]) -> tls.Files | tls.Own:
+    """What looks after the certificate of the listeners: files of the operator, or the authority's own."""
+    from .web import tls
+
+    certificate, key = config.path("service.certificate"), config.path("service.key")
+    if bool(certificate) != bool(key):
+        raise Misconfigured("service-certificate", "only one of service.certificate and service.key is set", hint="set both, or none")
+    if certificate and key:
+        return tls.Files(certificate, key, list(contexts.values()))
+    return tls.Own(issue, authority.now, list(contexts.values()))

@@ -33,6 +33,7 @@ VERBS = {
     "verify": ("verify", "verify", "Would we let this certificate in, and why not."),
     "webserver": ("webserver", "webserver", "A configuration for the web server that holds."),
     "check": ("check", "check", "Knock at a live site: is the door really shut?"),
+    "serve": ("serve", "serve", "Make the authority reachable: CRLs, OCSP, API, who may enter."),
     "authority": ("authority", "authority", "The authority's own certificates."),
     "token": ("token", "token", "Tokens for programs that talk to the service."),
     "store": ("keep", "store", "The ledger: is it whole?"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from ..model.holder import Holder
-from ..model.record import AuthorityRecord, CertificateRecord
+from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from . import audit, people
 from .audit import Logged
 from .database import Database, Row
@@ -34,6 +34,30 @@ def _record(row: Row) -> CertificateRecord:
     return CertificateRecord(*values)
 
 
+_RELEASED = "c.state = 'released'"
+#: Each status of model.status.STATUSES as SQL; tests compare the two.
+_STATUS = {
+    "valid": f"{_RELEASED} AND c.revoked_at IS NULL AND c.not_before <= :now AND c.not_after >= :now",
+    "not-yet-valid": f"{_RELEASED} AND c.revoked_at IS NULL AND c.not_before > :now AND c.not_after >= :now",
+    "expired": f"{_RELEASED} AND c.revoked_at IS NULL AND c.not_after < :now",
+    "held": f"{_RELEASED} AND c.revoked_at IS NOT NULL AND c.revoked_reason = 'certificate-hold'",
+    "revoked": f"{_RELEASED} AND c.revoked_at IS NOT NULL AND c.revoked_reason <> 'certificate-hold'",
+    "abandoned": "c.state = 'abandoned'",
+}
+
+
+def _filters(find: Filter) -> list[tuple[str, bool]]:
+    """SQL from our own source, and whether it is wanted."""
+    return [
+        (_STATUS.get(find.status, "1 = 0"), bool(find.status)),
+        ("c.holder = :holder", bool(find.holder)),
+        ("c.holder IN (SELECT login FROM membership WHERE grp = :grp)", bool(find.group)),
+        (f"{_STATUS['valid']} AND c.not_after <= :end", find.ending_within is not None),
+        ("h.kind <> 'authority'", not find.authorities),
+        ("c.profile NOT LIKE 'probe%'", not find.probes),
+    ]
+
+
 class Reads:
     """Every read of the ledger, by name."""
 
@@ -45,6 +69,14 @@ class Reads:
         clause = f" WHERE {where}" if where else ""
         with self._db.read() as tx:
             return [_record(row) for row in tx.all(f"{_FROM}{clause} ORDER BY c.recorded_at, c.serial", **values)]
+
+    def page(self, find: Filter, now: int, *, after: tuple[int, str] = (-1, ""), limit: int) -> list[CertificateRecord]:
+        """At most `limit` certificates that `find` describes, in the order of their recording, after the one that was recorded then with that serial."""
+        where = [words for words, wanted in _filters(find) if wanted]
+        clause = " AND ".join(["c.state <> 'recorded'", "(c.recorded_at, c.serial) > (:at, :serial)", *where])
+        values = {"holder": find.holder, "grp": find.group, "now": now, "end": now + (find.ending_within or 0), "at": after[0], "serial": after[1]}
+        with self._db.read() as tx:
+            return [_record(row) for row in tx.all(f"{_FROM} WHERE {clause} ORDER BY c.recorded_at, c.serial LIMIT :limit", limit=limit, **values)]
 
     def by_serial(self, serial: str) -> list[CertificateRecord]:
         return self.certificates("c.serial = :serial AND c.state <> 'recorded'", serial=serial)
@@ -90,6 +122,22 @@ class Reads:
             else:
                 row = tx.one("SELECT max(number) FROM revocation_log")
         return int(row[0] or 0) if row else 0
+
+    def standing(self, issuer: str, serial: str) -> tuple[str, int | None, str | None] | None:
+        """State, time and reason of revocation of one certificate, or None: all that an OCSP answer needs."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT state, revoked_at, revoked_reason FROM certificate WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
+        return (row[0], row[1], row[2]) if row else None
+
+    def newest_crl(self, issuer: str) -> CrlRecord | None:
+        """The newest released CRL of an issuer without its bytes."""
+        with self._db.read() as tx:
+            row = tx.one(
+                "SELECT issuer, number, this_update, next_update, revocation, entries FROM crl"
+                " WHERE issuer = :issuer AND state = 'released' ORDER BY number DESC LIMIT 1",
+                issuer=issuer,
+            )
+        return CrlRecord(*row) if row else None
 
     def newest_crl_number(self, issuer: str) -> int:
         with self._db.read() as tx:

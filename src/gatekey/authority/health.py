@@ -1,0 +1,73 @@
+"""How the authority is doing, as named checks with remedies: the same for /readyz and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model.instants import DAY
+from . import crl
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+
+class Finding(NamedTuple):
+    """What a check found. `state`: ok, warn (works, but somebody should look) or fail (not ready). `remedy`: what to do, or ""."""
+
+    state: str
+    message: str = ""
+    remedy: str = ""
+
+
+def worst(findings: list[Finding]) -> Finding:
+    """One finding out of several: the worst one's state, and all that is to be said."""
+    bad = sorted((one for one in findings if one.state != OK), key=lambda one: one.state != FAIL)
+    if not bad:
+        return Finding(OK)
+    return Finding(bad[0].state, "; ".join(one.message for one in bad), "; ".join(dict.fromkeys(one.remedy for one in bad if one.remedy)))
+
+
+def ledger(authority: Authority) -> Finding:
+    """The ledger can be read."""
+    authority.reads.newest_event()
+    return Finding(OK)
+
+
+def crls(authority: Authority) -> Finding:
+    """Every CA has a CRL that is complete and has at least ten days to live: red long before anybody is locked out."""
+    now = authority.now()
+    return worst([_crl(authority, record.name, now) for record in authority.records()])
+
+
+def _crl(authority: Authority, name: str, now: int) -> Finding:
+    held = authority.reads.newest_crl(name)
+    remedy = f"gatekey crl --authority {name}"
+    if held is None:
+        return Finding(FAIL, f"there is no CRL of {name}", remedy)
+    left = held.next_update - now
+    if left < crl.WARN:
+        return Finding(FAIL, f"the CRL of {name} {f'expires in {left // DAY} days' if left > 0 else 'has expired'}", remedy)
+    if held.revocation < authority.reads.revocation_number(name):
+        return Finding(WARN, f"the CRL of {name} does not hold the newest revocation yet", remedy)
+    return Finding(OK)
+
+
+def keys(authority: Authority) -> Finding:
+    """The keys of the issuing CAs are here and open."""
+    findings = []
+    here = authority.keyring.labels()
+    for record in authority.records():
+        if record.role == "root":
+            continue
+        if record.name not in here:
+            findings.append(Finding(WARN, f"the key of {record.name} is not here: nothing can be issued or revoked", "bring the key file back into keys/"))
+        else:
+            authority.signer(record.name)
+    return worst(findings)
+
+
+#: Name -> check. /readyz and `gatekey doctor` run all of them.
+CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "crl": crls, "keys": keys}

@@ -1,0 +1,230 @@
+"""The plain ASGI callable in front of everything: scope -> Call -> route -> Answer -> bytes, with the limits of size, time and rate. No framework here."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GatekeyError, Refused
+from ..protocols.message import Answer, Call, Peer, problem
+from .limits import BODY_SECONDS
+from .routes import Route
+
+if TYPE_CHECKING:
+    from .house import House
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
+
+
+class TooLarge(Exception):  # noqa: N818  never leaves this file
+    """The body is larger than is read."""
+
+
+class Gone(Exception):  # noqa: N818  never leaves this file
+    """Nobody is there any more to answer."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them. The same few sets come again and again."""
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
+
+
+class Table:
+    """The routes of one listener."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._below: list[tuple[str, str, Route]] = []
+        for route in routes:
+            for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
+                if route.path.endswith("/"):
+                    self._below.append((method, route.path, route))
+                else:
+                    self._exact[method, route.path] = route
+        self._below.sort(key=lambda row: -len(row[1]))
+
+    def find(self, method: str, path: str) -> Route | None:
+        if route := self._exact.get((method, path)):
+            return route
+        for wanted, below, route in self._below:
+            if wanted == method and path.startswith(below):
+                return route
+        return None
+
+    def methods(self, path: str) -> list[str]:
+        """What a path may be asked with."""
+        found = {method for method, exact in self._exact if exact == path}
+        return sorted(found | {method for method, below, _ in self._below if path.startswith(below)})
+
+
+class Door:
+    """One listener. `connected` makes the application of one connection, which knows who is at its other end."""
+
+    def __init__(self, house: House, listener: str, routes: list[Route], app: Any = None) -> None:
+        self.house = house
+        self.listener = listener
+        self.table = Table([route for route in routes if route.listener == listener])
+        self.app = app
+        self.limits = house.limits if listener == "public" else None
+        self._async = {route for route in routes if inspect.iscoroutinefunction(route.handler)}
+        self._ids = itertools.count(1)
+        self._prefix = house.authority.entropy.bytes(6).hex()
+
+    def connected(self, peer: Peer) -> Connection:
+        return Connection(self, peer)
+
+    def next_id(self) -> str:
+        return f"{self._prefix}-{next(self._ids):x}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For servers and tests that do not know connections: nobody is known at the other end but the address that the server tells."""
+        client = scope.get("client")
+        await Connection(self, Peer(client[0] if client else "unix"))(scope, receive, send)
+
+    async def ask(self, route: Route, call: Call) -> Answer:
+        """The answer of a route, or the problem it has."""
+        try:
+            if route in self._async:
+                return await route.handler(call)  # type: ignore[misc]  # it is one of those that are awaited
+            if route.how == "inline":
+                return route.handler(call)  # type: ignore[return-value]  # and this one is not
+            return await asyncio.to_thread(route.handler, call)  # type: ignore[arg-type]
+        except GatekeyError as error:
+            return self._refused(error, call)
+        except Exception as error:  # noqa: BLE001  whatever it was: its text is for the log, not for the stranger
+            self.house.log.failure("internal", error, id=call.id, listener=self.listener, path=call.path)
+            return problem_of(500, "internal", "something went wrong here; the log has it under this id", call.id)
+
+    def _refused(self, error: GatekeyError, call: Call) -> Answer:
+        self.house.log.warning(
+            "refused", id=call.id, listener=self.listener, method=call.method, path=call.path, code=error.code, message=error.message, address=call.peer.address
+        )
+        return problem(error, instance=call.id)
+
+
+def problem_of(status: int, code: str, title: str, instance: str, *headers: tuple[str, str]) -> Answer:
+    """A problem that has no refusal behind it."""
+    answer = problem(Refused(code, title), instance=instance)
+    body = answer.body.replace(b'"status":422', b'"status":%d' % status, 1) if answer.status != status else answer.body
+    return Answer(status, (*answer.headers, *headers), body)
+
+
+class Connection:
+    """The ASGI application of one connection."""
+
+    __slots__ = ("_door", "_place", "peer")
+
+    def __init__(self, door: Door, peer: Peer) -> None:
+        self._door = door
+        self.peer = peer
+        self._place = door.limits.place(peer.address) if door.limits is not None and peer.address != "unix" else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        door = self._door
+        method, path = scope["method"], scope["path"]
+        route = door.table.find(method, path)
+        if self._place is not None and not door.limits.allows(self._place):  # type: ignore[union-attr]  # there is a place only where there are limits
+            answer = problem_of(429, "too-many-requests", "too many requests from this address", door.next_id(), ("retry-after", "1"))
+        elif route is None:
+            if door.app is not None and not door.table.methods(path):
+                scope["state"] = {**scope.get("state", {}), "peer": self.peer, "request_id": door.next_id()}
+                await door.app(scope, functools.partial(_limited, receive, [door.house.limits.body]), send)
+                return
+            answer = self._nothing(method, path)
+        else:
+            try:
+                answer = await self._answer(route, scope, receive, method, path)
+            except Gone:
+                return
+        door.house.meter.counts["gatekey_requests", door.listener, route.name if route else "", str(answer.status)] += 1
+        headers = _encoded(answer.headers)
+        if answer.status not in (204, 304):
+            headers = [*headers, (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" or answer.status == 304 else answer.body})
+
+    def _nothing(self, method: str, path: str) -> Answer:
+        known = self._door.table.methods(path)
+        identity = self._door.next_id()
+        if known:
+            return problem_of(405, "method-not-allowed", f"{method} is not answered here; {', '.join(known)} is", identity, ("allow", ", ".join(known)))
+        return problem_of(404, "no-page", "there is nothing at this address", identity)
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, method: str, path: str) -> Answer:
+        door = self._door
+        body = b""
+        largest = door.house.limits.body if route.largest is None else min(route.largest, door.house.limits.body)
+        if method not in _NO_BODY or any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+            try:
+                body = await _body(scope, receive, largest)
+            except TooLarge:
+                close = ("connection", "close")
+                return problem_of(413, "too-large", f"the body is larger than the {largest} bytes that are read", door.next_id(), close)
+            except TimeoutError:
+                return problem_of(408, "too-slow", f"the body was not there within {BODY_SECONDS} seconds", door.next_id(), ("connection", "close"))
+        call = Call(
+            door.listener,
+            method,
+            path,
+            scope["query_string"].decode("latin-1"),
+            tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
+            body,
+            self.peer,
+            door.next_id(),
+        )
+        if door.house.behind is not None and door.listener == "private":
+            try:
+                call = await asyncio.to_thread(door.house.behind.see, call) if door.house.behind.concerns(call) else call
+            except GatekeyError as error:
+                return door._refused(error, call)  # noqa: SLF001  the same house
+        return await door.ask(route, call)
+
+
+async def _body(scope: Scope, receive: Receive, largest: int) -> bytes:
+    """The whole body. Raises TooLarge, TimeoutError or Gone."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > largest:
+            raise TooLarge
+    message = await _in_time(receive)
+    body = message["body"]
+    if not message.get("more_body"):
+        if len(body) > largest:
+            raise TooLarge
+        return bytes(body)
+    parts = [body]
+    size = len(body)
+    async with asyncio.timeout(BODY_SECONDS):
+        while message.get("more_body"):
+            message = await _in_time(receive)
+            size += len(message["body"])
+            if size > largest:
+                raise TooLarge
+            parts.append(message["body"])
+    return b"".join(parts)
+
+
+async def _in_time(receive: Receive) -> MutableMapping[str, Any]:
+    """One message. The time for the first one is kept by the sweep of the server, which costs a request nothing."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message
+
+
+async def _limited(receive: Receive, left: list[int]) -> MutableMapping[str, Any]:
+    """A body for a framework, cut off where ours would be: it sees a client that went away."""
+    message = await receive()
+    if message["type"] == "http.request":
+        left[0] -= len(message.get("body", b""))
+        if left[0] < 0:
+            return {"type": "http.disconnect"}
+    return message

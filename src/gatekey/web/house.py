@@ -1,0 +1,106 @@
+"""What the rooms behind the doors need, in one place. Made by `app.py` only, one for each worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..authority.health import FAIL, OK, Finding
+from ..authority.standing import STALE_AFTER
+
+if TYPE_CHECKING:
+    from ..authority.authority import Authority
+    from ..authority.standing import Standing
+    from ..protocols.ocsp import Ocsp
+    from ..protocols.published import Published
+    from .behind import Behind
+    from .health import Health
+    from .limits import Limits
+    from .logs import Log
+    from .metrics import Meter
+
+
+class House:
+    """One worker's view: the authority, who may enter, what is published, and how it is doing.
+
+    `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
+    `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps.
+    """
+
+    def __init__(
+        self,
+        *,
+        authority: Authority,
+        standing: Standing,
+        published: Published,
+        ocsp: Ocsp | None,
+        health: Health,
+        meter: Meter,
+        limits: Limits,
+        log: Log,
+        behind: Behind | None = None,
+        public_metrics: bool = False,
+    ) -> None:
+        self.authority = authority
+        self.standing = standing
+        self.published = published
+        self.ocsp = ocsp
+        self.health = health
+        self.meter = meter
+        self.limits = limits
+        self.log = log
+        self.behind = behind
+        self.public_metrics = public_metrics
+        self.changed: list[Callable[[bool], None]] = []
+        self.seconds: list[Callable[[], None]] = []
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def fresh(self) -> bool:
+        """Whether the view was compared with the ledger lately; when it was not, nobody is let in and no certificate is called good."""
+        return self.standing.event >= 0 and self.standing.checked_at <= self.authority.now() <= self.standing.checked_at + STALE_AFTER
+
+    def load(self) -> None:
+        """The first comparison, before the first request is answered. Raises what the store raises."""
+        self.compare()
+        for one in self.seconds:
+            one()
+
+    def compare(self) -> None:
+        """Compares with the ledger and tells everybody who wants to know."""
+        new = self.standing.refresh()
+        for one in self.changed:
+            one(new)
+
+    def start(self) -> None:
+        """Ten comparisons a second, and the housekeeping, in two threads: neither waits for a request, and no request for them."""
+        for name, every, work in (("compare", 0.1, [self.compare]), ("seconds", 1.0, self.seconds)):
+            thread = threading.Thread(target=self._often, args=(name, every, work), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _often(self, name: str, every: float, work: list[Callable[[], None]]) -> None:
+        failing = False
+        while not self._stop.wait(every):
+            for one in work:
+                try:
+                    one()
+                    failing = False
+                except Exception as error:  # noqa: BLE001  the view then grows stale, which closes the doors; the thread must live to open them again
+                    if not failing:
+                        self.log.failure(f"{name}-failed", error)
+                    failing = True
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(5)
+        self.authority.close()
+
+
+def view(house: House) -> Finding:
+    """The view of the ledger is fresh."""
+    if house.fresh():
+        return Finding(OK)
+    return Finding(FAIL, f"the ledger was not read for more than {STALE_AFTER} seconds, so nobody is let in", "the log says why; often the disk or the database")

@@ -1,0 +1,101 @@
+"""Log lines as JSON on stderr: what was refused and why, with the id of the request; never a secret, never a flood."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from ..errors import GatekeyError
+
+#: Words in the name of a fact that must not stand in a log.
+SECRET = ("password", "passphrase", "secret", "token", "authorization", "cookie", "pkcs12", "private")
+#: Lines of one kind in one second; the rest is counted and said in the next.
+MOST = 50
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Takes out whatever is called like a secret; cuts what is long."""
+    for name, value in event.items():
+        if any(word in name.lower() for word in SECRET):
+            event[name] = "***"
+        elif isinstance(value, str) and len(value) > 300:
+            event[name] = value[:300] + "..."
+    return event
+
+
+class Log:
+    """A structured log of one process. `level`: debug, info, warning or error."""
+
+    def __init__(self, level: str = "info", out: TextIO | None = None, **always: Any) -> None:
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(out or sys.stderr),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+                without_secrets,
+                structlog.processors.JSONRenderer(ensure_ascii=True),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
+            cache_logger_on_first_use=True,
+            **always,
+        )
+        self._second = 0
+        self._said: dict[str, int] = {}
+
+    def _may(self, event: str) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            left = {name: count - MOST for name, count in self._said.items() if count > MOST}
+            self._second, self._said = second, {}
+            if left:
+                self._log.warning("lines-left-out", **{name.replace("-", "_"): count for name, count in left.items()})
+        self._said[event] = self._said.get(event, 0) + 1
+        return self._said[event] <= MOST
+
+    def info(self, event: str, **facts: Any) -> None:
+        if self._may(event):
+            self._log.info(event, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        if self._may(event):
+            self._log.warning(event, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        if self._may(event):
+            self._log.error(event, **facts)
+
+    def failure(self, event: str, error: BaseException, **facts: Any) -> None:
+        """Something broke: our own words where there are some, otherwise only the kind and the place. The text of a stranger's error may hold anything."""
+        if isinstance(error, GatekeyError):
+            self.error(event, code=error.code, message=error.message, hint=error.hint, **facts)
+            return
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+        self.error(event, kind=type(error).__name__, where=where, **facts)
+
+    def adopt(self, name: str) -> None:
+        """What a library says through `logging` becomes our lines."""
+        logger = logging.getLogger(name)
+        logger.handlers = [_Into(self)]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+
+
+class _Into(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._ours = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            self._ours.failure(record.name, record.exc_info[1])
+        else:
+            self._ours.warning(record.name, message=record.getMessage())

@@ -1,0 +1,76 @@
+"""Who answers what: the one list of routes. Every room that has something to say to the network adds its lines here, and nowhere else.
+
+A route is answered by a function `Call -> Answer` of `protocols`. Whole ASGI applications (FastAPI) take what no route takes; they are named in `apps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from ..protocols.message import Answer, Call
+from . import health
+
+if TYPE_CHECKING:
+    from .house import House
+
+LISTENERS = ("public", "enrol", "private", "proxy")
+
+#: inline: touches memory only, answered in the event loop. thread: may wait (ledger, keys), answered in a thread. async: a coroutine, for those who wait long.
+How = Literal["inline", "thread", "async"]
+
+
+class Route(NamedTuple):
+    """`path` is exact, or everything below it when it ends in `/`. GET answers HEAD, too. `largest`: bytes of a body; None for the service's own limit.
+
+    `name` stands in the metrics: never a part of what was asked.
+    """
+
+    listener: str
+    method: str
+    path: str
+    handler: Callable[[Call], Answer | Awaitable[Answer]]
+    how: How = "thread"
+    largest: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}*" if self.path.endswith("/") else self.path
+
+
+def routes(house: House) -> list[Route]:
+    """Every route of every listener."""
+    everywhere = [
+        route
+        for listener in LISTENERS
+        for route in (
+            Route(listener, "GET", "/healthz", health.alive, "inline"),
+            Route(listener, "GET", "/readyz", house.health.answer, "inline"),
+        )
+    ]
+    metrics = [Route("private", "GET", "/metrics", house.meter.answer)]
+    if house.public_metrics:
+        metrics.append(Route("public", "GET", "/metrics", house.meter.answer))
+    return [*everywhere, *metrics, *_public(house)]
+
+
+def _public(house: House) -> list[Route]:
+    found = []
+    for listener in ("public", "private"):
+        found += [
+            Route(listener, "GET", "/ca/", house.published.answer, "inline"),
+            Route(listener, "GET", "/crl/", house.published.answer, "inline"),
+        ]
+    if house.ocsp is not None:
+        # Inline although an answer that is not in memory costs a read of the ledger and a signature: 60 us together, less than the way to a thread and back.
+        found += [
+            Route("public", "POST", "/ocsp", house.ocsp.answer, "inline", largest=64 * 1024),
+            Route("public", "POST", "/ocsp/", house.ocsp.answer, "inline", largest=64 * 1024),
+            Route("public", "GET", "/ocsp/", house.ocsp.answer, "inline"),
+        ]
+    return found
+
+
+def apps(house: House) -> dict[str, Any]:  # noqa: ARG001  every room that brings an application needs the house
+    """ASGI applications by listener, for what no route takes. They find who is there in `scope["state"]["peer"]` and the request's id in `["request_id"]`."""
+    return {}

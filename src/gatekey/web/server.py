@@ -1,0 +1,207 @@
+"""uvicorn, once for each listener in one process: a protocol that tells who is there, the limits of time and size that it lacks, and an end that drops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..protocols.message import Peer
+from .hot import Door
+from .limits import BODY_SECONDS, CONNECTIONS, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
+
+if TYPE_CHECKING:
+    from .house import House
+
+#: How many connections one worker takes at once before the others have their turn; what waits in the kernel's queue; seconds for a TLS handshake.
+_AT_ONCE, _QUEUE, _HANDSHAKE = 8, 2048, 10
+#: Seconds that an idle connection may still bring a request after we were told to end, and that running requests have.
+LINGER, GRACE = 1.0, 30
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Reads of uvicorn's insides what stands in 0.54: `app`, `cycle`, `flow`, `transport`, `connections`, `server_state`.
+
+    A sweep once a second looks at all connections; a request pays nothing for its limits of time.
+    """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app = self.config.loaded_app.connected(peer_of(transport))  # type: ignore[union-attr]  # it is a Door
+        self.since = time.monotonic()
+        self.in_head = True
+        self.head = 0
+        self.blocked = 0.0
+        self.ending = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.in_head:
+            self.head += len(data)
+            if self.head > HEAD_BYTES + 262_144 or (self.head > HEAD_BYTES and len(data) < HEAD_BYTES):
+                self.refuse("large-head", b"431 Request Header Fields Too Large")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self.in_head, self.head = True, 0
+        self.since = time.monotonic()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        try:
+            super().on_headers_complete()
+        except UnicodeDecodeError:  # a path that is not ASCII: no URL (RFC 3986), and nothing that uvicorn answers
+            self.refuse("bad-path", b"400 Bad Request")
+            return
+        if self.ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def refuse(self, why: str, line: bytes) -> None:
+        """Ends a connection with a word, and counts it."""
+        door: Door = self.config.loaded_app  # type: ignore[assignment]
+        door.house.meter.counts["gatekey_refused_connections", door.listener, why] += 1
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is owed."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def sweep(self, now: float) -> None:
+        """Closes a connection that takes too long with its head, its body, its reading or its silence."""
+        if self.busy:
+            cycle = self.cycle
+            if cycle.more_body and not cycle.response_started and now - self.since > BODY_SECONDS + HEAD_SECONDS:
+                self.refuse("slow-body", b"408 Request Timeout")
+            elif not self.flow.write_paused:
+                self.blocked = 0.0
+            elif not self.blocked:
+                self.blocked = now
+            elif now - self.blocked > READ_SECONDS:
+                self.count("slow-reader")
+                self.transport.abort()
+        elif self.transport.is_closing():
+            if now - self.since > READ_SECONDS + HEAD_SECONDS:  # what was written last is not being read
+                self.count("slow-reader")
+                self.transport.abort()
+        elif self.in_head and self.head and now - self.since > HEAD_SECONDS:
+            self.refuse("slow-head", b"408 Request Timeout")
+        elif now - self.since > max(IDLE_SECONDS, HEAD_SECONDS) and self.timeout_keep_alive_task is None:
+            self.count("idle")
+            self.transport.close()
+
+    def count(self, why: str) -> None:
+        door: Door = self.config.loaded_app  # type: ignore[assignment]
+        door.house.meter.counts["gatekey_refused_connections", door.listener, why] += 1
+
+    def on_response_complete(self) -> None:
+        self.since = time.monotonic()
+        self.in_head, self.head = True, 0
+        super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """We are to end: what runs is finished, and an idle client may still have sent something; it is answered, with `connection: close`."""
+        self.ending = True
+        if self.busy:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(LINGER, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if not self.busy and not self.transport.is_closing():
+            self.transport.close()
+
+
+def peer_of(transport: Any) -> Peer:
+    """Who is at the other end: the address, or `unix`; and the certificate that the handshake has verified."""
+    connection = transport.get_extra_info("ssl_object")
+    certificate = b""
+    if connection is not None and connection.context.verify_mode != ssl.CERT_NONE:
+        certificate = connection.getpeercert(binary_form=True) or b""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        return Peer("unix", certificate)
+    name = transport.get_extra_info("peername")
+    return Peer(str(name[0]) if name else "", certificate)
+
+
+class Listener(uvicorn.Server):
+    """One listener on sockets that are open already."""
+
+    def __init__(self, door: Door, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                door,
+                http=Protocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # whoever speaks for others proves himself to us, not to uvicorn
+                server_header=False,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=IDLE_SECONDS,
+                timeout_graceful_shutdown=GRACE,
+            )
+        )
+        self._sockets = sockets
+        self._context = context
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, but taking few connections at a time, so that several workers share them, and with a limit for the handshake."""
+        config = self.config
+        loop = asyncio.get_running_loop()
+        extra: dict[str, Any] = {"ssl": self._context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._context else {}
+
+        def protocol() -> Protocol:
+            return Protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop)
+
+        self.servers = []
+        for sock in self._sockets:
+            self.servers.append(await loop.create_server(protocol, sock=sock, backlog=_AT_ONCE, **extra))
+            sock.listen(_QUEUE)
+        self.started = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the worker's business: there are several servers in it."""
+        yield
+
+    async def sweeping(self) -> None:
+        """Looks after all connections once a second."""
+        while True:
+            await asyncio.sleep(1)
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                connection.sweep(now)  # type: ignore[union-attr]  # they are ours
+
+
+async def serve(house: House, listeners: list[Listener], ready: Any, ended: asyncio.Event) -> None:
+    """Runs until `ended`, then finishes what was begun. `ready()` is called when every listener listens."""
+    running = [asyncio.create_task(listener.serve()) for listener in listeners]
+    sweeps = [asyncio.create_task(listener.sweeping()) for listener in listeners]
+    while not all(listener.started for listener in listeners):
+        await asyncio.sleep(0.01)
+        for task in running:
+            if task.done():
+                task.result()
+    ready()
+    await ended.wait()
+    house.log.info("ending", connections=sum(len(listener.server_state.connections) for listener in listeners))
+    for listener in listeners:
+        listener.should_exit = True
+    await asyncio.gather(*running)
+    for sweep in sweeps:
+        sweep.cancel()

@@ -1,0 +1,274 @@
+"""Several worker processes on the same sockets: started, watched, restarted when they die, replaced one by one without a dropped request, and ended.
+
+The supervisor opens the sockets and nothing else: no ledger, no keys, no threads. Signals: TERM and INT end, HUP replaces every worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..errors import Misconfigured
+from .logs import Log
+
+#: Seconds for a worker to become ready, and to end; seconds between two starts of a worker that keeps dying, at most.
+START, STOP, PATIENCE = 120, 40, 30
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+
+
+class Worker(NamedTuple):
+    pid: int
+    place: int
+    started: float
+    life: int  # our end of a pipe: when it closes, the worker knows that we are gone
+
+
+#: What a worker process does: its place, a pipe that ends with the supervisor, and what it calls when it is ready. Answers with an exit code.
+Work = Callable[[int, int, Callable[[], None]], int]
+
+
+class Supervisor:
+    """`work` runs in each worker process. Places are numbered from 0; there are twice as many as workers, so that old and new can stand side by side."""
+
+    def __init__(self, workers: int, work: Work, log: Log) -> None:
+        self.wanted = workers
+        self.work = work
+        self.log = log
+        self.workers: dict[int, Worker] = {}
+        self.leaving: dict[int, tuple[Worker, float]] = {}
+        self._backoff = 0.5
+        self._again = 0.0
+
+    @property
+    def places(self) -> int:
+        return 2 * self.wanted + 2
+
+    def run(self) -> int:
+        """Until it is told to end; answers with the exit code."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            for _ in range(self.wanted):
+                if not self._start():
+                    self._end()
+                    return 3
+            notify(f"READY=1\nMAINPID={os.getpid()}")
+            self.log.info("ready", workers=self.wanted, pid=os.getpid())
+            return self._watch()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _watch(self) -> int:
+        while True:
+            got = signal.sigtimedwait(_SIGNALS, 0.5)
+            if got and got.si_signo in (signal.SIGTERM, signal.SIGINT):
+                notify("STOPPING=1")
+                self._end()
+                return 0
+            if got and got.si_signo == signal.SIGHUP:
+                notify("RELOADING=1")
+                self._roll()
+                notify("READY=1")
+            self._bury()
+            self._mend()
+
+    def _start(self) -> bool:
+        """One more worker. False when it did not become ready."""
+        taken = {worker.place for worker in self.workers.values()} | {worker.place for worker, _ in self.leaving.values()}
+        place = min(set(range(self.places)) - taken)
+        ready, says_ready = os.pipe()
+        ends, life = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(place, (ready, life), says_ready, ends)
+        os.close(says_ready)
+        os.close(ends)
+        worker = Worker(pid, place, time.monotonic(), life)
+        self.workers[pid] = worker
+        became = bool(select.select([ready], [], [], START)[0]) and os.read(ready, 1) == b"1"
+        os.close(ready)
+        if not became:
+            self.log.error("worker-not-ready", pid=pid)
+            self._kill(worker, signal.SIGKILL)
+            self._wait(worker)
+        return became
+
+    def _become_worker(self, place: int, close: tuple[int, ...], says_ready: int, ends: int) -> None:
+        """Never returns."""
+        code = 1
+        try:
+            for fd in (*close, *(worker.life for worker in self.workers.values()), *(worker.life for worker, _ in self.leaving.values())):
+                os.close(fd)
+            for one in _SIGNALS:
+                signal.signal(one, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            code = self.work(place, ends, lambda: _say(says_ready))
+        except BaseException as error:  # noqa: BLE001  this process ends here whatever it was
+            self.log.failure("worker-failed", error, pid=os.getpid())
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _kill(self, worker: Worker, how: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, how)
+
+    def _wait(self, worker: Worker) -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(worker.pid, 0)
+        self._forget(worker.pid)
+
+    def _forget(self, pid: int) -> Worker | None:
+        worker = self.workers.pop(pid, None) or (self.leaving.pop(pid)[0] if pid in self.leaving else None)
+        if worker:
+            os.close(worker.life)
+        return worker
+
+    def _bury(self) -> None:
+        """Takes note of the dead, and ends those that take too long to leave."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            left = pid in self.leaving
+            worker = self._forget(pid)
+            if worker and not left:
+                code = os.waitstatus_to_exitcode(status)
+                self.log.error("worker-died", pid=pid, code=code)
+                lived = time.monotonic() - worker.started
+                self._backoff = 0.5 if lived > 10 else min(2 * self._backoff, PATIENCE)
+                self._again = time.monotonic() + (0 if lived > 10 else self._backoff)
+        for worker, until in list(self.leaving.values()):
+            if time.monotonic() > until:
+                self._kill(worker, signal.SIGKILL)
+
+    def _mend(self) -> None:
+        """Starts what is missing."""
+        while len(self.workers) < self.wanted and time.monotonic() >= self._again:
+            if not self._start():
+                self._backoff = min(2 * self._backoff, PATIENCE)
+                self._again = time.monotonic() + self._backoff
+
+    def _roll(self) -> None:
+        """A new worker for each old one; an old one leaves when its successor is ready. When a successor fails, the old ones stay."""
+        for worker in list(self.workers.values()):
+            if not self._start():
+                self.log.error("reload-failed", hint="the old workers go on; the lines above say why")
+                return
+            if worker.pid in self.workers:
+                self.leaving[worker.pid] = (self.workers.pop(worker.pid), time.monotonic() + STOP)
+                self._kill(worker, signal.SIGTERM)
+        self.log.info("reloaded", workers=len(self.workers))
+
+    def _end(self) -> None:
+        for worker in list(self.workers.values()):
+            self._kill(worker, signal.SIGTERM)
+        until = time.monotonic() + STOP
+        while (self.workers or self.leaving) and time.monotonic() < until:
+            self._reap(until)
+        for worker in [*self.workers.values(), *(one for one, _ in self.leaving.values())]:
+            self._kill(worker, signal.SIGKILL)
+            self._wait(worker)
+        self.log.info("ended")
+
+    def _reap(self, until: float) -> None:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            pid = -1
+        if pid > 0:
+            self._forget(pid)
+        elif pid < 0:
+            self.workers.clear()
+            self.leaving.clear()
+        else:
+            signal.sigtimedwait({signal.SIGCHLD}, max(0.0, min(0.5, until - time.monotonic())))
+
+
+def _say(fd: int) -> None:
+    os.write(fd, b"1")
+    os.close(fd)
+
+
+def notify(words: str) -> None:
+    """Tells systemd, where it listens (sd_notify(3))."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if place:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(words.encode(), "\0" + place[1:] if place.startswith("@") else place)
+
+
+def bind(listen: str, mode: int = 0o660) -> socket.socket:
+    """A listening socket: `ADDRESS:PORT`, `[IPV6]:PORT` or `unix:/path` with this mode. Raises Misconfigured."""
+    try:
+        if listen.startswith("unix:"):
+            return _bind_unix(listen.removeprefix("unix:"), mode)
+        host, _, port = listen.rpartition(":")
+        host = host.strip("[]")
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in host:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, int(port)))
+    except OSError as error:
+        raise Misconfigured("listen", f"{listen} cannot be listened on: {error.strerror or error}", hint="another address or port in gatekey.toml") from error
+    sock.listen(2048)
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_unix(path: str, mode: int) -> socket.socket:
+    """A Unix socket that has its mode before anybody can find it: bound under another name, then renamed over what an earlier run left there."""
+    staging = f"{path}.{os.getpid()}"
+    if os.path.exists(path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except OSError:
+                pass
+            else:
+                raise Misconfigured("listen", f"somebody listens on {path} already", hint="stop the other process, or name another socket")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777)
+    try:
+        sock.bind(staging)
+    finally:
+        os.umask(before)
+    try:
+        os.chmod(staging, mode)
+        sock.listen(2048)
+        os.rename(staging, path)
+    except OSError:
+        os.unlink(staging)
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def inherited() -> dict[str, list[socket.socket]]:
+    """Sockets that systemd has opened for us, by name (sd_listen_fds(3)): public, enrol, private, proxy."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, list[socket.socket]] = {}
+    for number in range(count):
+        sock = socket.socket(fileno=3 + number)
+        os.set_inheritable(sock.fileno(), False)
+        sock.setblocking(False)
+        found.setdefault(names[number] if number < len(names) else "public", []).append(sock)
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    return found

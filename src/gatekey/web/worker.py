@@ -1,0 +1,55 @@
+"""One worker process: its house, its listeners, its threads, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .hot import Door
+from .routes import apps, routes
+from .server import Listener, serve
+
+if TYPE_CHECKING:
+    from .house import House
+
+Sockets = dict[str, list[socket.socket]]
+
+
+def work(house: House, sockets: Sockets, contexts: dict[str, ssl.SSLContext], life: int, ready: Callable[[], None]) -> int:
+    """Serves until SIGTERM, SIGINT, or the end of the supervisor (`life` is a pipe that then closes). Answers with an exit code."""
+    house.log.adopt("uvicorn.error")
+    house.log.adopt("asyncio")
+    house.load()
+    table, applications = routes(house), apps(house)
+    doors = {name: Door(house, name, table, applications.get(name)) for name in sockets}
+    listeners = [Listener(doors[name], opened, None if opened[0].family == socket.AF_UNIX else contexts.get(name)) for name, opened in sockets.items()]
+    house.start()
+    gc.collect()
+    gc.freeze()  # what was loaded stays: no collection needs to look at a million certificates again
+    try:
+        asyncio.run(_run(house, listeners, life, ready))
+    finally:
+        house.stop()
+    return 0
+
+
+async def _run(house: House, listeners: list[Listener], life: int, ready: Callable[[], None]) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, ended.set)
+    loop.add_reader(life, _over, loop, life, ended)
+    await serve(house, listeners, ready, ended)
+
+
+def _over(loop: asyncio.AbstractEventLoop, life: int, ended: asyncio.Event) -> None:
+    """The pipe says something only by closing: the supervisor is gone, and nobody would ever end us."""
+    loop.remove_reader(life)
+    os.close(life)
+    ended.set()
