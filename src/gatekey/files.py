@@ -274,7 +274,7 @@ def _fill(fresh: Path, contents: dict[str, bytes], mode: int) -> None:
     _clear(building)
     try:
         building.mkdir()
-        os.chmod(building, 0o755)  # whatever the umask: web servers read it
+        os.chmod(building, 0o755)  # noqa: S103  whatever the umask: web servers read it
         for file, data in contents.items():
             _write(building / file, data, mode)
         sync_folder(building)
