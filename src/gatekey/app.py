@@ -279,7 +279,8 @@ def _staging(home: Path, entropy: Entropy) -> Path:
         files.folders(home.parent)
         beside = home.parent / name
         os.mkdir(beside, 0o700)
-        if not home.exists() or (not os.path.ismount(home) and home.stat().st_uid == os.geteuid()):
+        # A folder in which we stand stays: whoever typed this would be left in one that is gone.
+        if not home.exists() or (not os.path.ismount(home) and home.stat().st_uid == os.geteuid() and not os.path.samefile(home, os.curdir)):
             return beside
         os.rmdir(beside)
     except OSError as error:
@@ -420,9 +421,11 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS."""
     from .authority import health as checks
     from .authority import own
+    from .authority.ocsp import Responders
     from .authority.reconcile import reconcile
     from .authority.standing import Standing
     from .keys import material
+    from .protocols.ocsp import Ocsp
     from .protocols.published import Published
     from .web import house as houses
     from .web.health import Health
@@ -435,20 +438,23 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     issuers = {rfc2253(authority.issuing(record.name).certificate.subject): record.name for record in authority.side("people")}
     standing = Standing(authority.reads, authority.clock, issuers, config.sites)
     published = Published(authority)
+    responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
     health = Health()
     house = houses.House(
         authority=authority,
         standing=standing,
         published=published,
-        ocsp=None,
+        ocsp=Ocsp(authority, responders, lambda: house.fresh(), meter.counts),
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
         log=log,
         public_metrics=config.flag("public.metrics"),
     )
-    house.changed.append(published.refresh)
+    house.changed += [published.refresh, house.ocsp.follow]
+    house.seconds.append(responders.renew)
+    health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=10)
