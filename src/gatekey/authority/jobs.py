@@ -1,0 +1,52 @@
+"""The ledger's side of jobs: leases, and which messages went out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..store import jobs as rows
+
+if TYPE_CHECKING:
+    from .authority import Authority
+
+
+def claim(authority: Authority, name: str, lease: int) -> bool:
+    """Takes a job that is due. True for exactly one process."""
+    now = authority.now()
+    with authority.ledger.db.read() as tx:
+        known = {job: (due, until) for job, due, until in tx.all("SELECT name, due_at, lease_until FROM job WHERE name = :name", name=name)}
+    if name in known and (known[name][0] > now or known[name][1] > now):
+        return False  # most ticks end here, without a write
+    with authority.ledger.db.transaction("claim job") as tx:
+        return rows.claim(tx, name, authority.owner, now=now, lease=lease)
+
+
+def finish(authority: Authority, name: str, again_in: int, outcome: str) -> None:
+    """Gives a job back; it is due again in so many seconds."""
+    now = authority.now()
+    with authority.ledger.db.transaction("finish job") as tx:
+        rows.finish(tx, name, authority.owner, now=now, due_at=now + again_in, outcome=outcome)
+
+
+def states(authority: Authority) -> list[tuple[str, int, int, str]]:
+    """Every job: name, when it is due, when it last ended (0: never), and how."""
+    with authority.ledger.db.read() as tx:
+        return rows.states(tx)
+
+
+def claim_message(authority: Authority, what: str, subject: str) -> bool:
+    """Notes a message as sent; False when it was before."""
+    with authority.ledger.db.transaction("note message") as tx:
+        return rows.claim_message(tx, what, subject, authority.now())
+
+
+def unsent(authority: Authority, what: str, subject: str) -> None:
+    """Sending failed: it may be tried again."""
+    with authority.ledger.db.transaction("unsend message") as tx:
+        rows.unsent(tx, what, subject)
+
+
+def sweep(authority: Authority, *, keep: int) -> int:
+    """Forgets what is older than `keep` seconds; says how many rows went."""
+    with authority.ledger.db.transaction("sweep") as tx:
+        return rows.sweep(tx, before=authority.now() - keep)

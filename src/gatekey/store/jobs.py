@@ -1,0 +1,56 @@
+"""Who runs which job, as lease rows, and what was sent to whom: each job runs once and each message goes out once, however many processes there are."""
+
+from __future__ import annotations
+
+from .database import Transaction
+
+
+def claim(tx: Transaction, name: str, owner: str, *, now: int, lease: int) -> bool:
+    """Takes a job that is due and that nobody holds. True for exactly one caller; a lease that ran out is anybody's."""
+    if not tx.one("SELECT 1 FROM job WHERE name = :name", name=name):
+        tx.insert("job", {"name": name, "owner": "", "lease_until": 0, "due_at": 0, "done_at": None, "outcome": ""})
+    taken = tx.run(
+        "UPDATE job SET owner = :owner, lease_until = :until WHERE name = :name AND due_at <= :now AND lease_until <= :now",
+        owner=owner,
+        until=now + lease,
+        name=name,
+        now=now,
+    )
+    return taken == 1
+
+
+def finish(tx: Transaction, name: str, owner: str, *, now: int, due_at: int, outcome: str) -> bool:
+    """Gives a job back with its next time; False when somebody else holds it by now."""
+    done = tx.run(
+        "UPDATE job SET owner = '', lease_until = 0, due_at = :due, done_at = :now, outcome = :outcome WHERE name = :name AND owner = :owner",
+        due=due_at,
+        now=now,
+        outcome=outcome[:500],
+        name=name,
+        owner=owner,
+    )
+    return done == 1
+
+
+def states(tx: Transaction) -> list[tuple[str, int, int, str]]:
+    """Every job: name, when it is due, when it last ended (0: never), and how."""
+    return [(name, due, done or 0, outcome) for name, due, done, outcome in tx.all("SELECT name, due_at, done_at, outcome FROM job ORDER BY name")]
+
+
+def claim_message(tx: Transaction, what: str, subject: str, now: int) -> bool:
+    """Notes that a message goes out now; False when it went out before. Noted before it is sent: twice would be worse than once too few."""
+    if tx.one("SELECT 1 FROM sent WHERE what = :what AND subject = :subject", what=what, subject=subject):
+        return False
+    tx.insert("sent", {"what": what, "subject": subject, "at": now})
+    return True
+
+
+def unsent(tx: Transaction, what: str, subject: str) -> None:
+    """Sending failed: it may be tried again."""
+    tx.run("DELETE FROM sent WHERE what = :what AND subject = :subject", what=what, subject=subject)
+
+
+def sweep(tx: Transaction, *, before: int) -> int:
+    """Forgets answers to idempotency keys and notes of messages from before; says how many rows went."""
+    gone = tx.run("DELETE FROM answer WHERE at < :before", before=before)
+    return gone + tx.run("DELETE FROM sent WHERE at < :long_ago", long_ago=before - 400 * 86400)
