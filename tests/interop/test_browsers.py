@@ -111,7 +111,7 @@ def story(admin: Administrator, tmp_path: Path) -> Iterator[Story]:
             yield Story(admin, server, f"https://{HOST}:{port}/")
 
 
-def tell(story: Story, name: str, store: Store, start: Callable[[], AbstractContextManager[Browser]], target: str) -> None:
+def tell(story: Story, name: str, store: Store, start: Callable[[], AbstractContextManager[Browser]], *options: str) -> None:
     """What a person sees: refused, let in, and refused again. A certificate of another authority lies in the store all the time, and is never offered."""
     store.trust(story.root)
     store.take_in(*story.foreign())
@@ -119,7 +119,7 @@ def tell(story: Story, name: str, store: Store, start: Callable[[], AbstractCont
         text = visible(browser.open(story.url))
         assert refused.NO_CERTIFICATE in text
         browser.picture(f"{name}-1-without")
-    store.take_in(*story.gives("ann", "--device", "laptop", "--group", "staff", "--for", target))
+    store.take_in(*story.gives("ann", "--device", "laptop", "--group", "staff", *options))
     story.publish()
     story.server.reload()
     with start() as browser:
@@ -137,9 +137,9 @@ def test_chromium(story: Story, tmp_path: Path) -> None:
     home = tmp_path / "chromium"
     store = Store(home / ".pki" / "nssdb")
     with browsers.selecting([story.url]):
-        tell(story, "chromium", store, lambda: browsers.chromium(home, [HOST]), "any")
+        tell(story, "chromium", store, lambda: browsers.chromium(home, [HOST]), "--for", "any")
 
 
 def test_firefox(story: Story, tmp_path: Path) -> None:
     profile = tmp_path / "firefox"
-    tell(story, "firefox", Store(profile), lambda: browsers.firefox(profile, [HOST]), "modern")
+    tell(story, "firefox", Store(profile), lambda: browsers.firefox(profile, [HOST]), "--for", "modern", "--key-type", "rsa-2048")
