@@ -34,7 +34,7 @@ class House:
         authority: Authority,
         standing: Standing,
         published: Published,
-        ocsp: Ocsp | None,
+        ocsp: Ocsp,
         health: Health,
         meter: Meter,
         limits: Limits,
