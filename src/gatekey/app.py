@@ -16,6 +16,7 @@ from .authority.authority import Authority, constraints_for
 from .config import Config
 from .errors import Conflict, Misconfigured
 from .keys.files import FileKeyring
+from .model.instants import HOUR
 from .model.profile import Profile
 from .ports import Clock, Entropy, Signer, SystemClock, SystemEntropy
 from .store import schema
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from .jobs.ticker import Job, Ran
+    from .outgoing.mail import Smtp
+    from .outgoing.webhook import Webhook
     from .web import tls
     from .web.house import House
     from .web.logs import Log
@@ -424,6 +428,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .authority.ocsp import Responders
     from .authority.reconcile import reconcile
     from .authority.standing import Standing
+    from .jobs.ticker import Ticker
     from .keys import material
     from .protocols.ocsp import Ocsp
     from .protocols.published import Published
@@ -464,7 +469,59 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write]
+    ticker = Ticker(authority, _jobs(config))
+    house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return contexts, house
+
+
+def _jobs(config: Config) -> tuple[Job, ...]:
+    """What comes round by itself. Raises Misconfigured when mail or webhook are half configured."""
+    from .jobs import tasks
+    from .jobs.ticker import Job
+
+    mailer, events = _mailer(config), _webhook(config)
+    days = tuple(sorted((int(day) for day in config.words("reminders.days", ("30", "14", "3"))), reverse=True))
+    jobs = [Job("crl-refresh", HOUR, tasks.refresh_crls), Job("clean-up", HOUR, tasks.close_drafts)]
+    if mailer or events:
+        jobs.append(Job("reminders", HOUR, lambda authority: tasks.remind(authority, mailer, events, days)))
+    return tuple(jobs)
+
+
+def _mailer(config: Config) -> Smtp | None:
+    from .outgoing.mail import Server, Smtp
+
+    where = config.text("mail.server")
+    if not where:
+        return None
+    host, _, port = where.rpartition(":")
+    security, sender, secret = config.text("mail.security", "starttls"), config.text("mail.from"), config.path("mail.password-file")
+    if not host or not port.isdigit() or security not in ("starttls", "tls", "none") or not sender:
+        raise Misconfigured(
+            "mail-config",
+            "mail needs a server as HOST:PORT, a sender, and starttls, tls or none as security",
+            hint='[mail] server = "post.example:587", from = "ca@example.com", security = "starttls"',
+        )
+    password = passphrase_from(secret).decode("utf-8", "replace") if secret else ""
+    return Smtp(Server(host, int(port), sender, security, config.text("mail.user"), password))
+
+
+def _webhook(config: Config) -> Webhook | None:
+    from .outgoing.webhook import Webhook
+
+    url, secret = config.text("webhook.url"), config.path("webhook.secret-file")
+    if not url:
+        return None
+    if secret is None:
+        raise Misconfigured("webhook-config", "webhook.url needs webhook.secret-file", hint="the receiver knows by the signature who speaks")
+    return Webhook(url, passphrase_from(secret))
+
+
+def _tell_jobs(log: Log, done: list[Ran]) -> None:
+    for ran in done:
+        if ran.failed:
+            log.error("job-failed", job=ran.name, message=ran.failed)
+        else:
+            log.info("job-done", job=ran.name, message=ran.said)
 
 
 def _contexts(config: Config, authority: Authority) -> dict[str, ssl.SSLContext]:

@@ -232,4 +232,6 @@ CODES: dict[str, str] = {
     "server-reload": "the web server could not be told to read its files again",
     "server-command": "a command of the web server cannot be started or does not end in time",
     "server-runtime": "HAProxy does not change its running list",
+    "mail-config": "mail is half configured",
+    "webhook-config": "the webhook is half configured",
 }

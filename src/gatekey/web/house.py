@@ -25,7 +25,7 @@ class House:
     """One worker's view: the authority, who may enter, what is published, and how it is doing.
 
     `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
-    `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps.
+    `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps. `jobs` too, in another: a mail server may be slow.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class House:
         self.public_metrics = public_metrics
         self.changed: list[Callable[[bool], None]] = []
         self.seconds: list[Callable[[], None]] = []
+        self.jobs: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -75,7 +76,7 @@ class House:
 
     def start(self) -> None:
         """Ten comparisons a second, and the housekeeping, in two threads: neither waits for a request, and no request for them."""
-        for name, every, work in (("compare", 0.1, [self.compare]), ("seconds", 1.0, self.seconds)):
+        for name, every, work in (("compare", 0.1, [self.compare]), ("seconds", 1.0, self.seconds), ("jobs", 1.0, self.jobs)):
             thread = threading.Thread(target=self._often, args=(name, every, work), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
