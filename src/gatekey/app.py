@@ -423,13 +423,14 @@ def _mode(text: str) -> int:
 
 def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log) -> tuple[dict[str, ssl.SSLContext], House]:
     """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS."""
+    from .authority import access, own, seen
     from .authority import health as checks
-    from .authority import own
     from .authority.ocsp import Responders
     from .authority.reconcile import reconcile
     from .authority.standing import Standing
     from .jobs.ticker import Ticker
     from .keys import material
+    from .protocols.decision import Door
     from .protocols.ocsp import Ocsp
     from .protocols.published import Published
     from .web import house as houses
@@ -445,12 +446,14 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     published = Published(authority)
     responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
+    sights = seen.Seen(authority)
     health = Health()
     house = houses.House(
         authority=authority,
         standing=standing,
         published=published,
         ocsp=Ocsp(authority, responders, lambda: house.fresh(), meter.counts),
+        decision=Door(standing, access.Proxies(authority, lambda: standing.event), sights.note),
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
@@ -468,7 +471,8 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, config.words("service.hosts"), lambda: material.make("p256")))
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
-    house.seconds += [health.run, meter.write]
+    house.seconds += [health.run, meter.write, sights.look]
+    house.endings.append(sights.write)
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return contexts, house

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import Refused
 from ..model.access import ROLES, SCOPES, Caller, Token, scopes_of
 from ..model.instants import DAY
 from ..store import access as rows
-from ..x509.certificate import Certificate
+from ..x509.certificate import Certificate, read_certificate
 from . import people
 
 if TYPE_CHECKING:
@@ -111,6 +111,31 @@ def caller_of_certificate(authority: Authority, certificate: Certificate) -> Cal
             return Caller()
         return Caller(holder.login, scopes_of(roles(authority, holder.login)), "certificate")
     return Caller()
+
+
+class Proxies:
+    """Whether a certificate that TLS has verified belongs to a web server with the scope `decide`; remembered until anything changes in the ledger.
+
+    `event` tells the number of the newest change that this process has taken in.
+    """
+
+    _MOST, _SECONDS = 1000, 10
+
+    def __init__(self, authority: Authority, event: Callable[[], int]) -> None:
+        self._authority = authority
+        self._event = event
+        self._told: dict[bytes, tuple[int, int, bool]] = {}
+
+    def __call__(self, der: bytes) -> bool:
+        event, now = self._event(), self._authority.now()
+        at_event, at, may = self._told.get(der, (-1, 0, False))
+        if at_event == event and 0 <= now - at < self._SECONDS:  # after a while again: certificates end without a change
+            return may
+        may = caller_of_certificate(self._authority, read_certificate(der)).may("decide")
+        if len(self._told) >= self._MOST:
+            self._told.clear()
+        self._told[der] = (event, now, may)
+        return may
 
 
 def _digest(secret: str) -> str:

@@ -104,8 +104,11 @@ class Standing:
         )
         self._of.setdefault(holder.login, set()).add(key)
 
-    def decide(self, issuer_dn: str, serial: str, site: str = "") -> Decision:
-        """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no."""
+    def decide(self, issuer_dn: str, serial: str, site: str = "", groups: tuple[str, ...] = ()) -> Decision:
+        """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no.
+
+        `groups`: of which the web server itself asks for one, beside the groups of the site.
+        """
         now = self._clock.now()
         if not self.checked_at <= now <= self.checked_at + STALE_AFTER or self._event < 0:
             return Decision(False, STALE)
@@ -118,7 +121,7 @@ class Standing:
             return Decision(False, EXPIRED, known)
         if now < known.not_before:
             return Decision(False, NOT_YET, known)
-        groups = self._sites.get(site.lower(), ())
-        if groups and not set(groups) & set(known.groups):
-            return Decision(False, WRONG_GROUP, known)
+        for wanted in (self._sites.get(site.lower(), ()), groups):
+            if wanted and not set(wanted) & set(known.groups):
+                return Decision(False, WRONG_GROUP, known)
         return Decision(True, "", known)

@@ -17,6 +17,7 @@ from .session import Session, Verb, pass_session
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
+    from ..authority.seen import Sight
 
 
 @click.command("list", cls=Verb)
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @pass_session
 def list_(session: Session, status: str | None, holder: str | None, expiring: int | None, group: str | None, probes: bool, authorities: bool) -> None:
     """Who has which certificate."""
-    from ..authority import crl, people
+    from ..authority import crl, people, seen
 
     authority = session.authority()
     now = authority.now()
@@ -46,7 +47,8 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
         records = [record for record in records if record.status(now) == "valid" and record.not_after - now <= expiring * DAY]
     records = [r for r in records if (authorities or r.kind != "authority") and (probes or not r.profile.startswith("probe"))]
     if session.json:
-        say.as_json([account(record, now) for record in records])
+        sights = seen.everything(authority)
+        say.as_json([account(record, now, sights.get((record.issuer, record.serial))) for record in records])
     else:
         rows = [[r.serial, r.title, r.kind, r.device or "-", r.status(now), day(r.not_after), r.issuer] for r in records]
         say.table(
@@ -59,8 +61,8 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
         say.warn(sentence)
 
 
-def account(record: CertificateRecord, now: int) -> dict[str, Any]:
-    """A certificate's row as JSON."""
+def account(record: CertificateRecord, now: int, sight: Sight | None = None) -> dict[str, Any]:
+    """A certificate's row as JSON. `sight`: when it was last let in."""
     return {
         "serial": record.serial,
         "issuer": record.issuer,
@@ -81,6 +83,8 @@ def account(record: CertificateRecord, now: int) -> dict[str, Any]:
         "renews": record.renews.partition("/")[2] or None,
         "issued_at": iso(record.recorded_at),
         "issued_by": record.requester,
+        "seen_at": iso(sight.at) if sight else None,
+        "seen_site": sight.site if sight else None,
     }
 
 
@@ -123,6 +127,7 @@ def _show_holder(session: Session, authority: Authority, ref: str) -> None:
 
 
 def _show_record(session: Session, authority: Authority, record: CertificateRecord, *, as_pem: bool) -> None:
+    from ..authority import seen
     from ..x509 import pem
     from .account import account as words_of
 
@@ -137,9 +142,10 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
         say.result(pem.encode("CERTIFICATE", der).decode().rstrip())
         return
     now = authority.now()
+    sight = seen.last(authority, record.issuer, record.serial)
     if session.json:
         today, _ = _profile_today(authority, record)
-        say.as_json({**account(record, now), "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
+        say.as_json({**account(record, now, sight), "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
         return
     holder = authority.reads.holder(record.holder)
     status = record.status(now)
@@ -149,6 +155,8 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
     if holder and holder.groups:
         lines.append(("groups", ", ".join(holder.groups)))
     lines.append(("issued", f"{iso(record.recorded_at)} under the profile {record.profile} by {record.requester} ({record.door})"))
+    if sight:  # only web servers that ask at each request tell
+        lines.append(("last let in", f"{iso(sight.at)}{f' at {sight.site}' if sight.site else ''}"))
     if record.profile_sha256:
         lines.append(("profile", f"{record.profile} as {record.profile_sha256[:16]}; {_profile_today(authority, record)[1]}"))
     if record.renews:

@@ -3,6 +3,8 @@
     GET /decision    X-Gatekey-Serial: 5A1B...   X-Gatekey-Issuer: CN=Kitty CA people   X-Gatekey-Site: app.example
     GET /decision    Client-Cert: :MII...:       (or X-Client-Cert: PEM, percent-encoded)
 
+With X-Gatekey-Groups (each percent-encoded, joined with commas) the web server asks for one of these groups beside what gatekey.toml says of the site.
+
 200 with X-Client-User and its kin for those who may enter; 403 with X-Gatekey-Why for those who may not; 401 when no certificate was shown; 503 when this
 process has not compared its view with the ledger for five seconds. Only a web server that has proved itself is answered: over the Unix socket, or over
 TLS with a certificate whose holder has the role `proxy`.
@@ -14,7 +16,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import GatekeyError, Malformed
 from ..model import headers
@@ -27,7 +29,7 @@ from .message import Answer, Call
 if TYPE_CHECKING:
     from ..authority.standing import Standing
 
-SERIAL, ISSUER, SITE, WHY = "x-gatekey-serial", "x-gatekey-issuer", "x-gatekey-site", "x-gatekey-why"
+SERIAL, ISSUER, SITE, GROUPS, WHY = "x-gatekey-serial", "x-gatekey-issuer", "x-gatekey-site", "x-gatekey-groups", "x-gatekey-why"
 #: Headers in which the certificate itself may stand, and how it is written there.
 _CERTIFICATE = ("client-cert", "x-client-cert", "x-forwarded-tls-client-cert")
 #: Longest certificate that is looked at, in characters of a header.
@@ -55,11 +57,12 @@ class Door:
         try:
             who = self._named(call)
             site = _host(_once(call, SITE))
+            groups = tuple(unquote(group) for group in _once(call, GROUPS).split(",") if group)
         except GatekeyError as wrong:
             return _no(400, wrong.message)
         if who is None:
             return _no(401, "no certificate was shown")
-        decision = self._standing.decide(who[0], who[1], site)
+        decision = self._standing.decide(who[0], who[1], site, groups)
         if decision.allowed:
             known = decision.who
             assert known is not None  # noqa: S101  nobody unknown is allowed

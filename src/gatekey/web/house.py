@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..authority.health import FAIL, OK, Finding
 from ..authority.standing import STALE_AFTER
+from ..errors import GatekeyError
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..authority.standing import Standing
+    from ..protocols.decision import Door as Decision
     from ..protocols.ocsp import Ocsp
     from ..protocols.published import Published
     from .behind import Behind
@@ -26,6 +28,7 @@ class House:
 
     `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
     `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps. `jobs` too, in another: a mail server may be slow.
+    `endings` are called once, when the last request is answered.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class House:
         standing: Standing,
         published: Published,
         ocsp: Ocsp,
+        decision: Decision,
         health: Health,
         meter: Meter,
         limits: Limits,
@@ -46,6 +50,7 @@ class House:
         self.standing = standing
         self.published = published
         self.ocsp = ocsp
+        self.decision = decision
         self.health = health
         self.meter = meter
         self.limits = limits
@@ -55,6 +60,7 @@ class House:
         self.changed: list[Callable[[bool], None]] = []
         self.seconds: list[Callable[[], None]] = []
         self.jobs: list[Callable[[], None]] = []
+        self.endings: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -97,6 +103,11 @@ class House:
         self._stop.set()
         for thread in self._threads:
             thread.join(5)
+        for one in self.endings:
+            try:
+                one()
+            except GatekeyError as error:  # the process ends all the same
+                self.log.failure("ending-failed", error)
         self.authority.close()
 
 

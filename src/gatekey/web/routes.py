@@ -51,7 +51,9 @@ def routes(house: House) -> list[Route]:
     metrics = [Route("private", "GET", "/metrics", house.meter.answer)]
     if house.public_metrics:
         metrics.append(Route("public", "GET", "/metrics", house.meter.answer))
-    return [*everywhere, *metrics, *_public(house)]
+    # Inline: answered from memory; over TLS, who asks is remembered until the ledger changes.
+    decision = [Route(listener, "GET", "/decision", house.decision.answer, "inline") for listener in ("proxy", "private")]
+    return [*everywhere, *metrics, *decision, *_public(house)]
 
 
 def _public(house: House) -> list[Route]:
