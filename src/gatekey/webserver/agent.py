@@ -1,0 +1,376 @@
+"""The web server's helper: brings what the authority publishes to the server, checked, as a whole and in a moment; keeps what is there if anything is wrong.
+
+One step, `Agent.settle`, is all there is; a crash anywhere in it is repaired by doing it again. The server's own checker reads the paths that its
+configuration names, and of nginx, Apache, HAProxy and Caddy none can be told to read the bundle elsewhere; so the new files are switched in, tested, and
+switched back if the server does not take them. In between the running server keeps what it has in memory (Apache alone reads its lists again by
+itself: they have passed our own checks by then), and whoever comes back after a crash there tests again before anything is reloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from .. import files
+from ..errors import GatekeyError, Misconfigured
+from ..model.instants import DAY, HOUR, iso
+from . import agent_server as server
+from . import agent_status as statuses
+from .agent_bundle import Bundle, Memory, admitted, fresh_until, in_time, understood
+from .agent_config import Config
+from .agent_server import CHAIN, CRLS, MANIFEST, PEOPLE
+from .agent_source import Folder, Source
+from .agent_status import CrlStatus, Problem, Status
+
+#: Seconds: a source that is being copied, or a mount that is not there for a moment, is nothing to talk about.
+GRACE = 2.0
+#: Pauses between attempts after something went wrong.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
+_PASSING = ("bundle-missing", "bundle-damaged")
+
+Say = Callable[[str, str], None]
+
+
+class Allowed(NamedTuple):
+    """What a person allows once: a bundle that is older than the one in force, a root with this fingerprint."""
+
+    older: bool = False
+    root: str = ""
+
+
+NOTHING = Allowed()
+
+
+class InPlace(NamedTuple):
+    """What the target holds: the bundle without its bytes, its manifest, the names of its files, the digest of those for which the server is reloaded."""
+
+    bundle: Bundle
+    manifest: bytes
+    names: tuple[str, ...]
+    digest: str
+    deny_list: bytes
+
+
+class Agent:
+    """Keeps one target. `now` tells the time, `say(level, sentence)` is the log: "info", "warning" or "error".
+
+    `service`: it goes on watching, and `ready` is called when the target holds tested files, before the server is reloaded.
+    """
+
+    def __init__(
+        self, config: Config, source: Source, now: Callable[[], int], say: Say, *, service: bool = False, ready: Callable[[], None] = lambda: None
+    ) -> None:
+        self.config = config
+        self._source, self._now, self._say, self._service, self._ready = source, now, say, service, ready
+        self._target = Folder(config.target, watched=False)
+        self._target_seen: object = None
+        self._there: InPlace | None = None
+        self._running_list: bytes | None = None  # what HAProxy's running list holds, as far as we know
+        self._status = Status()
+        self._written: Status | None = None
+        self._said = ""
+        self._reminded = 0
+        self._wrong_since = 0.0
+
+    @property
+    def status(self) -> Status:
+        """How things stand after the last `settle`."""
+        return self._status
+
+    def settle(self, allowed: Allowed = NOTHING) -> GatekeyError | None:
+        """Brings the server to what is published, or says why not. A crash at any instant leaves a complete set in place, and the next call goes on from there.
+
+        1 remember what is in place, and how far the server has come      2 read what is published, and check it
+        3 switch to it as a whole                                         4 have the server test it, or go back
+        5 reload, if a file has changed that the server does not read by itself   6 write down how things stand
+        """
+        try:
+            with self._alone():
+                self._remember()  # 1
+                problem = self._tried(lambda: self._bring(allowed))  # 2, 3
+                problem = self._tried(self._load) or problem  # 4, 5
+                self._account(problem)  # 6
+        except OSError as error:
+            problem = files.explain(error, error.filename or self.config.target)
+            self._tell(problem)
+        except GatekeyError as error:
+            problem = error
+            self._tell(problem)
+        return problem
+
+    @staticmethod
+    def _tried(step: Callable[[], None]) -> GatekeyError | None:
+        try:
+            step()
+        except GatekeyError as problem:
+            return problem
+        except OSError as error:
+            return files.explain(error, error.filename or "a file")
+        return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time: a person's `gatekey agent --once` may run beside the service."""
+        import fcntl
+
+        lock = self.config.status.with_name(f"{self.config.status.name}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _remember(self) -> None:
+        """Out of the status that was written last and of the target itself: each knows enough if the other is lost."""
+        written = statuses.read(self.config.status)
+        if written and written != self._written:  # by somebody else; what we could not write for want of room is not forgotten
+            self._status = self._written = written
+        config = self.config
+        self._status = self._status._replace(server=config.server, source=self._source.place, target=str(config.target), service=self._service)
+        self._look()
+
+    def _look(self) -> None:
+        """What the target holds now. Nothing, if it is damaged: then it is replaced."""
+        seen = self._target.stamp()
+        if self._there and seen == self._target_seen and all(os.path.isfile(self.config.target / name) for name in self._there.names):
+            return
+        self._there, self._target_seen = None, seen
+        with contextlib.suppress(GatekeyError):
+            self._there = self._in_place(understood(self._target.read() or {}, self.config.kind.lists))
+        if self._there and self._there.digest == self._status.loaded:
+            self._running_list = self._there.deny_list
+
+    def _in_place(self, bundle: Bundle) -> InPlace:
+        contents = bundle.contents
+        # A CRL of a million entries is not kept in memory for nothing.
+        return InPlace(bundle._replace(contents={}), contents[MANIFEST], tuple(contents), self._digest(contents), contents.get("revoked.lst", b""))
+
+    def _bring(self, allowed: Allowed) -> None:
+        """Steps 2 and 3."""
+        contents = self._source.read(self._there.manifest if self._there else b"")
+        if contents is None:
+            return
+        fresh = understood(contents, self.config.kind.lists)
+        memory = self._memory(allowed)
+        admitted(fresh, memory, self._now(), older=allowed.older)
+        in_time(fresh, self._now())
+        server.openssl_takes(contents[CHAIN], contents[CRLS], (len(fresh.authorities), len(fresh.crls)))
+        # From here on the target has either the old files or the new ones. If this is the last that happens, the next call finds them not loaded: step 4.
+        files.switch(self.config.target, dict(contents), f"{fresh.number}-{fresh.made_at}")
+        self._sweep()
+        self._there, self._target_seen = self._in_place(fresh), self._target.stamp()
+        self._status = self._status._replace(installed_at=self._now(), roots=tuple(sorted(memory.roots or fresh.roots)))
+        if not memory.roots:
+            print_, name = next(iter(fresh.roots.items()))
+            self._say("warning", f"first use: the root {name} is believed from now on, and no other; compare its SHA-256 with the authority's: {print_}")
+        self._tell_running()
+
+    def _memory(self, allowed: Allowed) -> Memory:
+        memory = (Memory.of(self._there.bundle) if self._there else Memory()).and_also(self._status.memory)
+        roots = self.config.roots or frozenset(self._status.roots) or memory.roots
+        if allowed.root and self.config.roots and allowed.root not in roots:
+            raise Misconfigured("config-mistake", f"{self.config.file} names the roots that are believed", hint="add the new one to root there")
+        return memory._replace(roots=roots | {allowed.root} if allowed.root else roots)
+
+    def _load(self) -> None:
+        """Steps 4 and 5."""
+        there, config, status = self._there, self.config, self._status
+        if there is None:
+            return
+        reloaded = "reads it by itself"
+        if there.digest != status.loaded:
+            if config.check:
+                try:
+                    server.check(config.check, config.timeout)
+                except GatekeyError as refused:
+                    raise self._back(refused) from None
+            self._ready()
+            if config.reload:
+                # Killed before the status is written, it is reloaded once more.
+                server.reload(config.reload, config.timeout)
+                reloaded = "was reloaded"
+            self._running_list = there.deny_list
+        elif there.bundle.number == status.serving_number:
+            return
+        number, revoked, until = there.bundle.number, there.bundle.denied, iso(fresh_until(there.bundle, self._now()))
+        self._status = status._replace(loaded=there.digest, serving_number=number, serving_since=self._now())
+        self._say("info", f"revocation {number} is in force: {revoked} revoked certificates, CRLs good until {until}; {config.server} {reloaded}")
+
+    def _back(self, refused: GatekeyError) -> GatekeyError:
+        """Puts the files of before back; the answer is what to say."""
+        before = self._set_of_before()
+        if before is None:
+            hint = f"{refused.hint or 'mend the configuration'}; there are no earlier files to go back to, so these stay, and it is tried again"
+            return type(refused)(refused.code, refused.message, hint=hint)
+        _point(self.config.target, before)
+        self._look()
+        hint = "the files of before are back, the server runs on with them, and it is tried again"
+        try:
+            server.check(self.config.check, self.config.timeout)
+        except GatekeyError:
+            hint = "it does not take the files of before either, so the mistake is not in the bundle: mend the server's configuration; it is tried again"
+        return type(refused)(refused.code, refused.message, hint=hint)
+
+    def _set_of_before(self) -> str | None:
+        """The name of the set in the target that the server has read last, or of the only other one."""
+        target = self.config.target
+        current = os.readlink(target / ".current")
+        others = sorted(place for place in target.glob(".set-*") if place.name != current)
+        for place in others:
+            with contextlib.suppress(OSError):
+                if self._digest({file.name: file.read_bytes() for file in place.iterdir()}) == self._status.loaded:
+                    return place.name
+        return others[0].name if len(others) == 1 else None
+
+    def _tell_running(self) -> None:
+        """HAProxy's running list, so that a revocation counts before the reload, also on connections that are open."""
+        now, before = self._there.deny_list if self._there else None, self._running_list
+        if self.config.runtime is None or now is None or before is None or now == before:
+            return
+        try:
+            server.tell_haproxy(self.config.runtime, self.config.target / "revoked.lst", before, now)
+            self._running_list = now
+        except GatekeyError as problem:
+            self._say("warning", f"{problem.message}; the reload will tell it")
+
+    def _digest(self, contents: Mapping[str, bytes]) -> str:
+        """One word for all files that the server must be reloaded for."""
+        from hashlib import sha256
+
+        names = self.config.reload_on or tuple(sorted(set(contents) - {MANIFEST, PEOPLE}))
+        return sha256(b"".join(name.encode() + sha256(contents.get(name, b"")).digest() for name in names)).hexdigest()
+
+    def _sweep(self) -> None:
+        """What a killed process left half-built. Only one works here at a time, so it is nobody's."""
+        import shutil
+
+        for entry in self.config.target.iterdir():
+            if entry.name.startswith(".new-"):
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name.startswith(".link-"):
+                entry.unlink(missing_ok=True)
+
+    # Step 6
+
+    def _account(self, problem: GatekeyError | None) -> None:
+        """Writes the status when it has changed, and says each thing once."""
+        now = self._now()
+        if self._there:
+            bundle = self._there.bundle
+            crls = tuple(CrlStatus(crl.issuer, crl.key, crl.number, crl.entries, crl.next_update) for crl in bundle.crls)
+            roots = self._status.roots or tuple(sorted(bundle.roots))
+            until = fresh_until(bundle, now)
+            self._status = self._status._replace(number=bundle.number, made_at=bundle.made_at, fresh_until=until, crls=crls, roots=roots)
+        if not self._passing(problem):
+            before = self._status.problem
+            since = before.since if problem and before and before.code == problem.code else now
+            self._status = self._status._replace(problem=Problem(problem.code, problem.message, problem.hint, since) if problem else None)
+            self._tell(problem)
+        self._warn(now)
+        self._write()
+
+    def _passing(self, problem: GatekeyError | None) -> bool:
+        """Whether a problem is of the kind that passes by itself, and may still do so."""
+        if not self._service or problem is None or problem.code not in _PASSING:
+            self._wrong_since = 0.0
+            return False
+        self._wrong_since = self._wrong_since or time.monotonic()
+        return time.monotonic() - self._wrong_since < GRACE
+
+    def _tell(self, problem: GatekeyError | None) -> None:
+        said = f"{problem.message} ({problem.hint})" if problem and problem.hint else problem.message if problem else ""
+        if said and said != self._said:
+            self._say("error", said)
+        elif not said and self._said:
+            self._say("info", "all is well again")
+        self._said = said
+
+    def _warn(self, now: int) -> None:
+        """The time that is left, said once a day: when it is over, nobody gets in."""
+        until = self._status.fresh_until
+        left = until - now
+        warning = ""
+        if until and left <= 0:
+            warning = f"a CRL that is in force ran out at {iso(until)}: {self.config.server} refuses everybody"
+        elif until and left < self.config.warn:
+            span = f"{left // DAY} days" if left >= 2 * DAY else f"{left // HOUR} hours"
+            warning = f"a CRL runs out at {iso(until)}, in {span}: then {self.config.server} refuses everybody"
+        self._status = self._status._replace(warning=f"{warning}; gatekey bundle at the authority signs a new one" if warning else "")
+        if warning and now - self._reminded >= DAY:
+            self._say("warning", self._status.warning)
+            self._reminded = now
+        elif not warning:
+            self._reminded = 0
+
+    def _write(self) -> None:
+        path = self.config.status
+        if self._written != self._status or not path.exists():
+            statuses.write(path, self._status)
+            self._written = self._status
+        elif self._now() - path.stat().st_mtime >= statuses.ALIVE:
+            os.utime(path, (self._now(), self._now()))
+
+
+def _point(target: Path, name: str) -> None:
+    """Switches the target to another set that is there already."""
+    temporary = target / f".link-{os.getpid()}-back"
+    temporary.unlink(missing_ok=True)
+    os.symlink(name, temporary)
+    os.replace(temporary, target / ".current")
+
+
+def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> None:
+    """Settles at every change, and once a minute for the sake of the clock, until SIGTERM or SIGINT; SIGHUP looks at once. `notify` speaks to systemd."""
+    with _Signals() as signals:
+        failed = 0
+        while not signals.stopped:
+            problem = agent.settle()
+            failed = failed + 1 if problem else 0
+            notify(f"READY=1\nWATCHDOG=1\nSTATUS={agent.status.health}: revocation {agent.status.serving_number} is in force\n")
+            pause = min(FIRST_PAUSE * 2 ** min(failed - 1, 16), LONGEST_PAUSE) if failed else float(statuses.ALIVE)
+            if failed > 2:
+                signals.rest(min(pause, FIRST_PAUSE))  # a source that never holds still is no reason to hurry
+            source.wait(pause, signals.handle)
+            signals.drain()
+        notify("STOPPING=1\n")
+
+
+class _Signals:
+    """Signals as something that can be waited for."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self.handle, self._other_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        signal.set_wakeup_fd(self._other_end, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self.handle)
+        os.close(self._other_end)
+
+    def _stop(self, *_: object) -> None:
+        self.stopped = True
+
+    def rest(self, seconds: float) -> None:
+        """Waits, but not longer than until a signal."""
+        import select
+
+        select.select([self.handle], [], [], 0 if self.stopped else seconds)
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.handle, 1024):
+                pass
