@@ -7,6 +7,13 @@ import shutil
 from collections.abc import Callable, Generator
 
 import pytest
+from hypothesis import settings
+
+#: For an evening's search: script/test -k properties --hypothesis-profile deep. In CI Hypothesis takes its own profile, which draws the same cases each time.
+settings.register_profile("deep", max_examples=5000, deadline=None)
+settings.register_profile("unhurried", deadline=None)
+if "CI" not in os.environ:
+    settings.load_profile("unhurried")
 
 NO_SKIPS = os.environ.get("GATEKEY_NO_SKIPS") == "1"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gatekey import profiles
+from gatekey.testing import FakeClock
 from gatekey.x509 import pem
 from kit import golden
 
@@ -50,7 +51,7 @@ def test_keys_and_dice_are_fixed() -> None:
 def test_openssl_believes_the_golden_chains(case: str, program: Callable[[str], str], tmp_path: Path) -> None:
     """OpenSSL's strict reading, on the day after the golden clock's."""
     issuer = LEAVES[case]
-    at = str(golden.FakeClock().now() + 86400)
+    at = str(FakeClock().now() + 86400)
     command = [program("openssl"), "verify", "-x509_strict", "-attime", at, "-CAfile", f"{issuer}-root.pem", "-untrusted", f"{issuer}.pem", f"{case}.pem"]
     said = subprocess.run(command, cwd=golden.GOLDEN, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, f"{case}.pem: OK\n"), said.stderr

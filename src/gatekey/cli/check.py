@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..authority.authority import Authority
 
 _WORDS = {PASS: "pass", OPEN: "OPEN", UNSURE: "cannot tell"}
-_COLOURS = {PASS: "green", OPEN: "red", UNSURE: "yellow"}
+_COLOURS = {PASS: "32", OPEN: "31", UNSURE: "33"}
 
 
 @click.command("check", cls=Verb)
@@ -204,10 +204,9 @@ def _progress(done: int, of: int, title: str) -> None:
 
 
 def _tell(session: Session, report: Report) -> None:
-    coloured = say.on_terminal()
     for outcome in report.outcomes:
         word = _WORDS[outcome.verdict].ljust(11)
-        say.result(f"{outcome.number:>3}  {click.style(word, fg=_COLOURS[outcome.verdict]) if coloured else word}  {outcome.title}: {outcome.said}")
+        say.result(f"{outcome.number:>3}  {word}  {outcome.title}: {outcome.said}", word=word, colour=_COLOURS[outcome.verdict])
         if outcome.verdict == OPEN:
             for name, text in (("tried", outcome.request), ("came back", outcome.answer)):
                 if text:

@@ -90,10 +90,12 @@ def _good_a_label(label: str) -> bool:
 
 
 def _a_label(host: str) -> str:
+    """The form to write instead, if there is one: what is told to a person never holds characters that move her cursor."""
     try:
-        return f": {host.lower().encode('idna').decode()}"
+        ascii_form = host.lower().encode("idna").decode()
     except UnicodeError:
         return ""
+    return f": {ascii_form}" if host_problem(ascii_form) is None else ""
 
 
 def email_problem(email: str) -> str | None:
