@@ -170,7 +170,7 @@ def test_a_site_that_is_not_there() -> None:
         run(port)
     assert caught.value.code == "site-unreachable"
     with little(good_app, plain=True) as port, pytest.raises(Unavailable) as caught:
-        run(port, patience=0.5)
+        run(port, patience=5)
     assert caught.value.code == "site-without-tls"
 
 
