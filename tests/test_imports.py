@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "keys": "ports x509.pkcs8",
     "store": "lifecycle model",
     "authority": "policy lint x509 store lifecycle ports config model",
-    "protocols": "authority x509 model",
+    "protocols": "authority x509 model ports profiles policy.explain",
     "webserver": "x509 model",
     "identity": "x509",
     "outgoing": "ports model",
@@ -52,7 +52,7 @@ FROM_OUTSIDE = {
     "cli": "click rich",
     "webserver": "cryptography",  # `check` knocks with certificates that it forges
     "testing": "cryptography",
-    "web": "fastapi httptools prometheus_client starlette structlog uvicorn",
+    "web": "fastapi httptools prometheus_client pydantic starlette structlog uvicorn",
     "identity": "asgiref django flask litestar starlette uvicorn werkzeug",  # each in a file of its own, for those who have it already
 }
 

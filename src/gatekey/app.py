@@ -107,16 +107,25 @@ def _compose(config: Config, passphrase: Passphrase | None, clock: Clock, entrop
 
 
 class _Profiles:
-    """Profiles by name: the home's own before the built-in ones, each read once."""
+    """Profiles by name: the home's own before the built-in ones, each read again only when its file is another one: a service lives long."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[str, Profile] = {}
+        self._read: dict[str, tuple[object, Profile]] = {}
 
     def __call__(self, name: str) -> Profile:
-        if name not in self._read:
-            self._read[name] = profiles.find(name, self._folder)
-        return self._read[name]
+        stamp = self._stamp(name)
+        held = self._read.get(name)
+        if held is None or held[0] != stamp:
+            held = self._read[name] = (stamp, profiles.find(name, self._folder))
+        return held[1]
+
+    def _stamp(self, name: str) -> object:
+        try:
+            stat = os.stat(os.path.join(self._folder, f"{name}.toml"))
+        except (OSError, ValueError):
+            return None
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def no_passphrase() -> bytes:
@@ -430,10 +439,12 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .authority.standing import Standing
     from .jobs.ticker import Ticker
     from .keys import material
+    from .protocols.api.gate import Gate
     from .protocols.decision import Door
     from .protocols.ocsp import Ocsp
     from .protocols.published import Published
     from .web import house as houses
+    from .web.api import Clerk
     from .web.health import Health
     from .web.limits import Limits
     from .web.metrics import Meter
@@ -459,6 +470,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
         log=log,
         public_metrics=config.flag("public.metrics"),
+        api=Clerk(Gate(authority, material.make, lambda fault, call: log.failure("internal", fault, id=call.id, path=call.path))),
     )
     house.changed += [published.refresh, house.ocsp.follow]
     house.seconds.append(responders.renew)

@@ -24,6 +24,7 @@ from ..model.record import AuthorityRecord
 from ..model.request import HolderFacts, KeyFacts, Request
 from ..model.status import ABANDONED, EXPIRED, REVOKED
 from ..policy.decide import decide
+from ..ports import Signer
 from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
@@ -61,11 +62,11 @@ def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *,
         for note in plan.notes:
             say(note)
         drafts.append((draft(authority, request, plan, say), holder))  # 3
-    for issuer in {one.issuer for one, _ in drafts}:
-        authority.signer(issuer)  # a key that is away or a wrong passphrase is found out before anything is recorded
+    # A key that is away or a wrong passphrase is found out before anything is recorded.
+    signers = {issuer: authority.signer(issuer) for issuer in {one.issuer for one, _ in drafts}}
     # The time of the record, not of the question: a person may have thought about a passphrase in between, and the lease begins now.
     recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=authority.now(), alone=alone)  # 4
-    signed = [sign(authority, one) for one in recorded]  # 5
+    signed = [sign(authority, one, signers[one.draft.issuer]) for one in recorded]  # 5
     return authority.ledger.release_many(signed, now=authority.now())  # 6
 
 
@@ -216,14 +217,16 @@ def draw_serial(authority: Authority) -> str:
             return data.hex().upper()
 
 
-def sign(authority: Authority, recorded: Recorded) -> Signed:
-    """Step 5: the only place where anything is signed with a CA's key, and it takes nothing but what is on record."""
-    signer = authority.signer(recorded.draft.issuer)
+def sign(authority: Authority, recorded: Recorded, signer: Signer | None = None) -> Signed:
+    """Step 5: the only place where anything is signed with a CA's key, and it takes nothing but what is on record. `signer`: that key, if it is open."""
+    signer = signer or authority.signer(recorded.draft.issuer)
     return Signed(recorded, signer.sign(recorded.draft.tbs))
 
 
 def request_digest(request: Request) -> str:
-    """What an idempotency key is bound to. A key made here is new at each try and therefore left out."""
+    """What an idempotency key is bound to: the door's own words if it gave their digest. A key made here is new at each try and therefore left out."""
+    if request.asked:
+        return request.asked
     spki = "" if request.proof == "made-here" else request.spki.hex()
     said = [
         request.profile,

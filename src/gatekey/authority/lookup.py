@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 _SERIAL = re.compile(r"(0x)?([0-9A-Fa-f]{2}[:]?){1,20}")
 
 
-def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = ()) -> CertificateRecord:
+def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = (), files_too: bool = True) -> CertificateRecord:
     """The one certificate that `ref` means. `wanted`: statuses that can be meant when several could be (the verb's own sense).
+
+    `files_too`: `ref` may be the path of a file. Never so for words that came over a network.
 
     Raises NotFound; Conflict when several remain, listing them.
     """
-    found = candidates(authority, ref)
+    found = candidates(authority, ref, files_too=files_too)
     now = authority.now()
-    exact = _exact(authority, ref)
+    exact = _exact(authority, ref, files_too=files_too)
     if not exact and wanted and len(found) > 1:
         narrowed = _without_bygones([record for record in found if record.status(now) in wanted], now)
         found = narrowed or found
@@ -58,9 +60,9 @@ def _without_bygones(records: list[CertificateRecord], now: int) -> list[Certifi
     return [record for record in records if record.status(now) != EXPIRED or (record.device not in live and record is newest[record.device])]
 
 
-def candidates(authority: Authority, ref: str) -> list[CertificateRecord]:
+def candidates(authority: Authority, ref: str, *, files_too: bool = True) -> list[CertificateRecord]:
     """Everything that `ref` can mean: of the first kind that answers, the newest of each lineage."""
-    exact = _exact(authority, ref)
+    exact = _exact(authority, ref, files_too=files_too)
     if exact:
         return exact
     holder = authority.reads.holder(ref) or (authority.reads.holder_by_email(ref) if "@" in ref else None)
@@ -69,9 +71,9 @@ def candidates(authority: Authority, ref: str) -> list[CertificateRecord]:
     return newest_of_lineages(authority.reads.by_holder(holder.login), authority.now())
 
 
-def _exact(authority: Authority, ref: str) -> list[CertificateRecord]:
+def _exact(authority: Authority, ref: str, *, files_too: bool) -> list[CertificateRecord]:
     path = Path(ref)
-    if ref and (path.is_file() or "/" in ref):
+    if files_too and ref and (path.is_file() or "/" in ref):
         return [_from_file(authority, path)]
     digits = ref.replace(":", "").removeprefix("0x").upper()
     if _SERIAL.fullmatch(ref) and len(digits) >= 16:

@@ -49,6 +49,17 @@ class CertificateRecord(NamedTuple):
         return self.common_name or (self.alternatives[0] if self.alternatives else self.serial)
 
 
+class Filter(NamedTuple):
+    """Which certificates are looked for; "" and None mean any. `status`: one of `model.status.STATUSES`. `ending_within`: valid ones that end so soon (seconds)."""
+
+    status: str = ""
+    holder: str = ""
+    group: str = ""
+    ending_within: int | None = None
+    probes: bool = False
+    authorities: bool = False
+
+
 class CrlRecord(NamedTuple):
     """A CRL as the ledger knows it. `revocation`: the revocation number up to which it is complete."""
 

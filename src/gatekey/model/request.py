@@ -23,7 +23,7 @@ class Request(NamedTuple):
     `proof`: how possession of the key was shown: "csr" (its self-signature holds), "made-here", "own-key" (the private key was at hand), "same-key" (the key
     of the certificate that is renewed).
     `requester` and `idempotency`: who asks, and their key for asking again. `door`: cli, api, acme, ...
-    `renews`: the certificate that this one follows.
+    `renews`: the certificate that this one follows. `asked`: digest of the words in which a door was asked, where the idempotency key is bound to those; or "".
     """
 
     profile: str
@@ -39,6 +39,7 @@ class Request(NamedTuple):
     idempotency: str = ""
     renews: CertificateId | None = None
     issuer: str = ""
+    asked: str = ""
 
 
 class KeyFacts(NamedTuple):

@@ -53,14 +53,15 @@ class Ledger:
         return self.record_many([(draft, holder)], owner=owner, now=now, alone=alone, founds=founds)[0]
 
     def record_many(
-        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool = False, founds: AuthorityRecord | None = None
+        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool | Sequence[bool] = False, founds: AuthorityRecord | None = None
     ) -> list[Recorded]:
-        """`record` for several drafts in one commit: all or none."""
+        """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each."""
+        each = [alone] * len(drafts) if isinstance(alone, bool) else alone
         with self.db.transaction("record certificates") as tx:
             if founds:
                 tx.insert("authority", {**founds._asdict(), "position": _count(tx, "authority")})
-            for draft, holder in drafts:
-                self._record(tx, draft, holder, owner, now, alone)
+            for (draft, holder), only_one in zip(drafts, each, strict=True):
+                self._record(tx, draft, holder, owner, now, only_one)
         return [Recorded(draft, owner) for draft, _ in drafts]
 
     def _record(self, tx: Transaction, draft: Draft, holder: Holder, owner: str, now: int, alone: bool) -> None:

@@ -165,6 +165,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX revocation_by_issuer ON revocation_log (issuer, number)",
         "CREATE INDEX crl_newest ON crl (issuer, state, number, this_update, next_update, revocation)",
     ),
+    (  # lists are read page by page, in the order of recording
+        "CREATE INDEX certificate_by_recording ON certificate (recorded_at, serial)",
+    ),
 )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..protocols.decision import Door as Decision
     from ..protocols.ocsp import Ocsp
     from ..protocols.published import Published
+    from .api import Clerk
     from .behind import Behind
     from .health import Health
     from .limits import Limits
@@ -45,6 +46,7 @@ class House:
         log: Log,
         behind: Behind | None = None,
         public_metrics: bool = False,
+        api: Clerk | None = None,
     ) -> None:
         self.authority = authority
         self.standing = standing
@@ -57,6 +59,7 @@ class House:
         self.log = log
         self.behind = behind
         self.public_metrics = public_metrics
+        self.api = api
         self.changed: list[Callable[[bool], None]] = []
         self.seconds: list[Callable[[], None]] = []
         self.jobs: list[Callable[[], None]] = []

@@ -53,7 +53,7 @@ def routes(house: House) -> list[Route]:
         metrics.append(Route("public", "GET", "/metrics", house.meter.answer))
     # Inline: answered from memory; over TLS, who asks is remembered until the ledger changes.
     decision = [Route(listener, "GET", "/decision", house.decision.answer, "inline") for listener in ("proxy", "private")]
-    return [*everywhere, *metrics, *decision, *_public(house)]
+    return [*everywhere, *metrics, *decision, *_public(house), *_api(house)]
 
 
 def _public(house: House) -> list[Route]:
@@ -72,6 +72,15 @@ def _public(house: House) -> list[Route]:
     ]
 
 
-def apps(house: House) -> dict[str, Any]:  # noqa: ARG001  every room that brings an application needs the house
+def _api(house: House) -> list[Route]:
+    """Every method goes to the API, which knows its own paths. Past FastAPI: its routing alone would cost more than many an answer."""
+    if house.api is None:
+        return []
+    return [Route("private", method, "/v1/", house.api.answer, "async") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+
+
+def apps(house: House) -> dict[str, Any]:
     """ASGI applications by listener, for what no route takes. They find who is there in `scope["state"]["peer"]` and the request's id in `["request_id"]`."""
-    return {}
+    from .api import Described
+
+    return {} if house.api is None else {"private": Described(house.api)}

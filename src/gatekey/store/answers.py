@@ -1,0 +1,66 @@
+"""Answers to requests that carried an idempotency key and issued nothing: kept 7 days, so that asking again does nothing twice. Issuances keep their own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import Conflict, Unavailable
+from .database import Transaction
+from .ledger import IDEMPOTENCY, LEASE
+
+#: The status of a row whose answer is still being made.
+_OPEN = 0
+
+
+class Kept(NamedTuple):
+    """What was answered: HTTP status and body, without secrets."""
+
+    status: int
+    body: str
+
+
+def begin(tx: Transaction, requester: str, key: str, digest: str, now: int) -> Kept | None:
+    """The answer that this requester got to this key, or None: then the key is taken for the answer to come.
+
+    Raises Conflict when it belonged to another request, Unavailable while the same request is being answered. A process that died on the way blocks the key
+    for the length of a lease only.
+    """
+    tx.run("DELETE FROM answer WHERE at < :old OR (status = :open AND at < :dead)", old=now - IDEMPOTENCY, open=_OPEN, dead=now - LEASE)
+    row = tx.one("SELECT digest, status, body FROM answer WHERE requester = :requester AND idempotency = :key", requester=requester, key=key)
+    if row is None:
+        tx.insert("answer", {"requester": requester, "idempotency": key, "digest": digest, "status": _OPEN, "body": "", "at": now})
+        return None
+    if row[0] != digest:
+        raise reused()
+    if row[1] == _OPEN:
+        raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+    return Kept(int(row[1]), str(row[2]))
+
+
+def finish(tx: Transaction, requester: str, key: str, kept: Kept) -> None:
+    """The answer to a key that `begin` took."""
+    tx.run(
+        "UPDATE answer SET status = :status, body = :body WHERE requester = :requester AND idempotency = :key",
+        status=kept.status,
+        body=kept.body,
+        requester=requester,
+        key=key,
+    )
+
+
+def give_up(tx: Transaction, requester: str, key: str) -> None:
+    """The request came to nothing: the key is free again."""
+    tx.run("DELETE FROM answer WHERE requester = :requester AND idempotency = :key AND status = :open", requester=requester, key=key, open=_OPEN)
+
+
+def taken(tx: Transaction, requester: str, key: str, now: int) -> bool:
+    """Whether the key belongs to a request that issued nothing."""
+    found = tx.one(
+        "SELECT 1 FROM answer WHERE requester = :requester AND idempotency = :key AND at >= :old", requester=requester, key=key, old=now - IDEMPOTENCY
+    )
+    return found is not None
+
+
+def reused() -> Conflict:
+    """The same key for another request."""
+    return Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
