@@ -38,14 +38,19 @@ class Administrator:
         self.environment = {**os.environ, "GATEKEY_HOME": str(folder / "home"), "GATEKEY_PASSPHRASE_FILE": str(passphrase), "PYTHONPATH": str(ROOT / "src")}
 
     def moved(self, text: str) -> str:
-        return text.replace("/etc/gatekey", str(self.folder / "etc"))
+        return text.replace("/etc/gatekey", str(self.folder / "etc")).replace("/etc/nginx/conf.d", str(self.folder))
 
     def types(self, line: str) -> subprocess.CompletedProcess[str]:
         words = shlex.split(self.moved(line), comments=True)
         assert words[0] == "gatekey"
+        into = Path(words.pop()) if words[-2:-1] == [">"] else None
+        if into:
+            words.pop()
         command = [sys.executable, "-c", "from gatekey.cli import main; main()", *words[1:]]
         answer = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert answer.returncode == 0, f"{line}\n{answer.stderr}"
+        if into:
+            into.write_text(answer.stdout)
         return answer
 
     def types_all(self, block: str) -> None:
@@ -76,11 +81,12 @@ def running(administrator: Administrator, tmp_path: Path) -> Iterator[tuple[Ngin
     """nginx after the five commands, with the configuration of getting-started.md."""
     administrator.types_all(next(block for block in blocks("getting-started.md", "sh") if "gatekey init" in block))
     administrator.types("gatekey issue client bob --device laptop")
-    administrator.types("gatekey bundle --out /etc/gatekey/people")
-    site = free_port()
+    administrator.types("gatekey bundle --out /etc/gatekey/bundle")
+    site, plain = free_port(), free_port()
     with backend() as app:
-        text = administrator.moved(blocks("getting-started.md", "nginx")[0])
-        text = text.replace("listen 443", f"listen 127.0.0.1:{site}").replace("http://127.0.0.1:8000", app.url)
+        text = re.sub(r"^\s*listen \[::\].*\n", "", administrator.moved((tmp_path / "pictures.conf").read_text()), flags=re.MULTILINE)
+        text = text.replace("listen 0.0.0.0:443", f"listen 127.0.0.1:{site}").replace("listen 0.0.0.0:80", f"listen 127.0.0.1:{plain}")
+        text = re.sub(r"^\s*server \{\s*\}\n", "", text.replace("http://127.0.0.1:8000", app.url), flags=re.MULTILINE)
         with nginx(text, tmp_path, [site]) as server:
             yield server, site
 
@@ -89,12 +95,12 @@ def test_getting_started(administrator: Administrator, running: tuple[Nginx, int
     server, site = running
     curl = program("curl")
     status, body = get(site, tmp_path, curl)
-    assert (status, "APP-WAS-HERE" in body) == (400, False)
+    assert (status, "APP-WAS-HERE" in body) == (403, False)
     status, body = get(site, tmp_path, curl, *with_certificate("ann"))
     assert status == 200
     assert [value for name, value in json.loads(body)["headers"] if name.lower() == "x-client-user"] == ["ann"]
     assert get(site, tmp_path, curl, *with_certificate("ann"), "-H", "X-Client-User: admin")[1].count("admin") == 0
-    assert get(site, tmp_path, curl, "--cert", "etc/site/pictures.example.chain.crt", "--key", "etc/site/pictures.example.key")[0] == 400
+    assert get(site, tmp_path, curl, "--cert", "etc/pictures.example.chain.crt", "--key", "etc/pictures.example.key")[0] == 403
 
     administrator.types_all(next(block for block in blocks("getting-started.md", "sh") if "gatekey revoke" in block))
     server.reload()
