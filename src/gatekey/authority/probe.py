@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: Whom the probes belong to. Give it a group when a site lets only groups in: gatekey people set gatekey-probe --group G.
 LOGIN = "gatekey-probe"
-_HOST = "gatekey-probe.invalid"
 
 
 class Probe(NamedTuple):
@@ -56,8 +55,14 @@ def make(authority: Authority, new_key: Callable[[], PortableKey]) -> Probes:
     )
 
 
+def _host(authority: Authority, issuer: str) -> str:
+    """A host that nobody has; below a permitted one where the authority is bound to some."""
+    permitted = authority.issuing(issuer).facts.permitted_dns
+    return f"{LOGIN}.{permitted[0] if permitted else 'invalid'}"
+
+
 def _probe(authority: Authority, key: PortableKey, profile: str, issuer: str, *, not_after: int | None = None) -> Probe:
-    names = Names(LOGIN, dns=(_HOST,)) if profile == "probe-server" else Names(LOGIN)
+    names = Names(LOGIN, dns=(_host(authority, issuer),)) if profile == "probe-server" else Names(LOGIN)
     request = Request(profile, names, key.spki, LOGIN, not_after=not_after, requester=authority.actor, door="internal", issuer=issuer)
     released = issue(authority, request, Holder(LOGIN, "service", name="gatekey check"))
     chain = [released.der, *(certificate.der for certificate in authority.chain(issuer)[:-1])]
