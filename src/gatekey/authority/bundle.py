@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import files
+from ..errors import GatekeyError
 from ..model.bundle import Denied, Known, manifest, texts
 from ..model.keytypes import ML_DSA_OPENSSL, display, is_ml_dsa
 from ..x509 import pem
 from ..x509.names import rfc2253
-from . import crl
+from . import clock, crl
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -32,11 +34,15 @@ def make(authority: Authority) -> Bundle:
     Raises Misconfigured when a CRL is missing or stale and its key is away: an incomplete bundle shuts everybody out, so there is none.
     """
     now = authority.now()
-    cas = authority.side("people")
-    names = {record.name: rfc2253(authority.issuing(record.name).certificate.subject) for record in cas}
     # The number first: what is read after it may be newer, never older.
     number = authority.reads.revocation_number()
-    crls = [crl.current(authority, record.name) for record in cas]
+    return compose(authority, number, [crl.current(authority, record.name) for record in authority.side("people")], now)
+
+
+def compose(authority: Authority, number: int, crls: list[crl.CurrentCrl], now: int) -> Bundle:
+    """The bundle out of these CRLs, and out of what the ledger holds now of people and revocations, as of `now` (POSIX seconds)."""
+    cas = authority.side("people")
+    names = {record.name: rfc2253(authority.issuing(record.name).certificate.subject) for record in cas}
     denied = [Denied(names[issuer], serial) for issuer, serial in authority.reads.revoked(tuple(names), now)]
     contents = {
         "people-chain.pem": b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in cas),
@@ -77,6 +83,9 @@ def publish(authority: Authority, out: Path) -> Bundle:
     with files.alone(out):
         made = make(authority)
         files.switch(out, made.contents, f"{made.number}-{made.made_at}")
+    if out == authority.config.publish:
+        with contextlib.suppress(GatekeyError):  # the web servers have what they need; only the clock lacks a line
+            clock.note(authority, clock.FOLDER, made.number)
     return made
 
 

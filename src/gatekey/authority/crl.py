@@ -100,7 +100,7 @@ def _make(authority: Authority, name: str) -> CurrentCrl:
         raise Refused.because(tuple(Reason("lint", f"{finding.lint}: {finding.message} ({finding.source})") for finding in findings))
     row: dict[str, object] = {"this_update": this_update, "next_update": next_update, "revocation": revocation, "entries": len(entries)}
     recorded = authority.ledger.record_crl(Draft("crl", name, str(number), tbs, row), owner=authority.owner, now=now, actor=authority.actor)
-    released = authority.ledger.release_crl(sign(authority, recorded))
+    released = authority.ledger.release_crl(sign(authority, recorded), now=authority.now())
     return CurrentCrl(name, number, this_update, next_update, revocation, len(entries), released.der)
 
 

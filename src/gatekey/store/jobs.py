@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import takeover
 from .database import Transaction
 
 
@@ -51,6 +52,7 @@ def unsent(tx: Transaction, what: str, subject: str) -> None:
 
 
 def sweep(tx: Transaction, *, before: int) -> int:
-    """Forgets answers to idempotency keys and notes of messages from before; says how many rows went."""
+    """Forgets answers to idempotency keys from before, and after a long time notes of messages and of takeovers; says how many rows went."""
     gone = tx.run("DELETE FROM answer WHERE at < :before", before=before)
-    return gone + tx.run("DELETE FROM sent WHERE at < :long_ago", long_ago=before - 400 * 86400)
+    long_ago = before - 400 * 86400
+    return gone + tx.run("DELETE FROM sent WHERE at < :long_ago", long_ago=long_ago) + takeover.sweep(tx, before=long_ago)

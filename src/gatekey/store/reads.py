@@ -185,6 +185,15 @@ class Reads:
             row = tx.one("SELECT max(number) FROM audit")
         return int(row[0] or 0) if row else 0
 
+    def newest_bundle_event(self) -> tuple[int, int]:
+        """Number and time of the newest audit event that changes what web servers must know: certificates, people, authorities."""
+        with self._db.read() as tx:
+            row = tx.one(
+                "SELECT number, at FROM audit WHERE action IN ('certificate.release', 'certificate.abandon', 'certificate.revoke', 'certificate.hold',"
+                " 'certificate.unhold') OR (action LIKE 'holder.%' AND action <> 'holder.roles') OR action LIKE 'authority.%' ORDER BY number DESC LIMIT 1"
+            )
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
     def chain_problem(self) -> str | None:
         """Where the audit chain breaks, in words, or None."""
         with self._db.read() as tx:
