@@ -416,7 +416,8 @@ def _sockets(config: Config) -> dict[str, list[socket.socket]]:
     if not found:
         raise Misconfigured("listen", "no listener has an address", hint='[public] listen = "127.0.0.1:8080" in gatekey.toml')
     if "proxy" in found and not config.text("proxy.listen").startswith("unix:") and config.text("proxy.listen"):
-        raise Misconfigured("listen", "proxy.listen is no Unix socket; whoever reaches it speaks for a web server", hint='listen = "unix:/run/gatekey/proxy.sock"')
+        message = "proxy.listen is no Unix socket; whoever reaches it speaks for a web server"
+        raise Misconfigured("listen", message, hint='listen = "unix:/run/gatekey/proxy.sock"')
     return found
 
 
@@ -440,10 +441,12 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .jobs.ticker import Ticker
     from .keys import material
     from .protocols.api.gate import Gate
+    from .protocols.behind import Behind
     from .protocols.decision import Door
     from .protocols.ocsp import Ocsp
     from .protocols.published import Published
     from .web import house as houses
+    from .web.agents import Agents
     from .web.api import Clerk
     from .web.health import Health
     from .web.limits import Limits
@@ -458,21 +461,26 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
     sights = seen.Seen(authority)
+    is_proxy = access.Proxies(authority, lambda: standing.event)
     health = Health()
+    helpers = Agents(authority, standing, log)
     house = houses.House(
         authority=authority,
         standing=standing,
         published=published,
-        ocsp=Ocsp(authority, responders, lambda: house.fresh(), meter.counts),
-        decision=Door(standing, access.Proxies(authority, lambda: standing.event), sights.note),
+        ocsp=Ocsp(authority, responders, lambda: houses.fresh(standing, authority), meter.counts),
+        decision=Door(standing, is_proxy, sights.note),
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
         log=log,
         public_metrics=config.flag("public.metrics"),
+        behind=Behind(authority, proxies, is_proxy) if (proxies := config.words("private.behind-proxy")) else None,
+        agents=helpers,
         api=Clerk(Gate(authority, material.make, lambda fault, call: log.failure("internal", fault, id=call.id, path=call.path))),
     )
-    house.changed += [published.refresh, house.ocsp.follow]
+    house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
+    house.leaving.append(helpers.end)
     house.seconds.append(responders.renew)
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))
@@ -480,7 +488,8 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         health.add(name, functools.partial(check, authority), every=10)
     contexts = _contexts(config, authority)
     if contexts:
-        certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, config.words("service.hosts"), lambda: material.make("p256")))
+        hosts = config.words("service.hosts")
+        certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")))
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write, sights.look]
@@ -550,7 +559,9 @@ def _contexts(config: Config, authority: Authority) -> dict[str, ssl.SSLContext]
     return {name: tls.context(people if name == "private" else b"") for name, listen in listens.items() if listen and not listen.startswith("unix:")}
 
 
-def _certificate(config: Config, authority: Authority, contexts: dict[str, ssl.SSLContext], issue: Callable[[], tuple[bytes, bytes, int, int]]) -> tls.Files | tls.Own:
+def _certificate(
+    config: Config, authority: Authority, contexts: dict[str, ssl.SSLContext], issue: Callable[[], tuple[bytes, bytes, int, int]]
+) -> tls.Files | tls.Own:
     """What looks after the certificate of the listeners: files of the operator, or the authority's own."""
     from .web import tls
 

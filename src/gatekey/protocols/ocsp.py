@@ -57,6 +57,8 @@ class Ocsp:
         self._counts = counts
         self._kept: dict[bytes | str, Kept] = {}
         self._by_subject: dict[Subject, list[bytes | str]] = {}
+        self._statuses: dict[Subject, bytes] = {}
+        self._second: tuple[int, dict[tuple[bytes, ...], bytes]] = (0, {})
         self._event = -1
         self._generation = 0
         self._lock = threading.Lock()
@@ -83,13 +85,16 @@ class Ocsp:
                 self._clear()
             else:
                 for name, _, serial in subjects:
-                    for key in self._by_subject.pop((name, int(serial, 16)), ()):
+                    subject = (name, int(serial, 16))
+                    self._statuses.pop(subject, None)
+                    for key in self._by_subject.pop(subject, ()):
                         self._kept.pop(key, None)
             self._event = newest
 
     def _clear(self) -> None:
         self._kept.clear()
         self._by_subject.clear()
+        self._statuses.clear()
 
     def answer(self, call: Call) -> Answer:
         """Always an OCSP response with status 200, as RFC 6960 A.2 wants it; 304 for a cache that has it already."""
@@ -102,7 +107,7 @@ class Ocsp:
             return self._conditional(kept, call)
         try:
             der = call.body if call.method == "POST" else _from_path(call.path)
-            asked = ocsp.read_request(der)
+            asked = ocsp.read_again(der)
         except Malformed:
             return self._error(ocsp.MALFORMED_REQUEST, "malformed")
         return self._answer(asked, key, call)
@@ -126,8 +131,9 @@ class Ocsp:
             return self._error(ocsp.UNAUTHORIZED, "no-responder")
         generation = self._generation
         now = self._authority.now()
-        statuses = [self._responders.status(name, one.serial) for one in asked.ids]
-        body = _signed(responder, asked, statuses, now)
+        statuses = [self._status((name, one.serial), generation) for one in asked.ids]
+        data = ocsp.encode_data(self._answered(responder, asked.ids, statuses, now), asked.nonce)
+        body = ocsp.encode_response(data, responder.algorithm, responder.sign(data), responder.certificates)
         if asked.nonce is not None or ocsp.UNKNOWN in statuses:
             self._counts["gatekey_ocsp_answers", "nonce" if asked.nonce is not None else "unknown"] += 1
             return Answer(200, (_KIND, ("cache-control", "no-store")), body)
@@ -135,6 +141,32 @@ class Ocsp:
         kept = _kept(body, now, min(now + LIFE // 2, responder.ends), tuple((name, one.serial) for one in asked.ids))
         self._keep(key, kept, generation)
         return self._conditional(kept, call)
+
+    def _status(self, subject: Subject, generation: int) -> bytes:
+        """From memory, or from the ledger. What nobody has issued yet is not remembered: strangers could fill the memory with it."""
+        if (known := self._statuses.get(subject)) is not None:
+            return known
+        found = self._responders.status(*subject)
+        if found != ocsp.UNKNOWN:
+            with self._lock:
+                if generation == self._generation:
+                    if len(self._statuses) >= 5 * MOST:
+                        self._statuses.clear()
+                    self._statuses[subject] = found
+        return found
+
+    def _answered(self, responder: Responder, ids: tuple[ocsp.CertId, ...], statuses: list[bytes], now: int) -> bytes:
+        """What is signed, up to the nonce: the same for everybody who asks for the same in the same second."""
+        if self._second[0] != now:
+            self._second = (now, {})
+        key = (responder.id, *(one.raw for one in ids), *statuses)
+        found = self._second[1].get(key)
+        if found is None:
+            times = ocsp.update(now, min(now + LIFE, responder.ends))
+            singles = [ocsp.single(one.raw, status, times) for one, status in zip(ids, statuses, strict=True)]
+            found = ocsp.encode_answered(responder.id, generalized(now), singles)
+            self._second[1][key] = found
+        return found
 
     def _keep(self, key: bytes | str, kept: Kept, generation: int) -> None:
         with self._lock:
@@ -147,14 +179,6 @@ class Ocsp:
                 keys = self._by_subject.setdefault(one, [])
                 if key not in keys:
                     keys.append(key)
-
-
-def _signed(responder: Responder, asked: ocsp.OcspRequest, statuses: list[bytes], now: int) -> bytes:
-    produced = generalized(now)
-    times = ocsp.update(now, min(now + LIFE, responder.ends))
-    singles = [ocsp.single(one.raw, status, times) for one, status in zip(asked.ids, statuses, strict=True)]
-    data = ocsp.encode_data(responder.id, produced, singles, asked.nonce)
-    return ocsp.encode_response(data, responder.algorithm, responder.sign(data), responder.certificates)
 
 
 def _kept(body: bytes, now: int, until: int, about: tuple[Subject, ...]) -> Kept:

@@ -52,6 +52,7 @@ def answer(found: File, call: Call) -> Answer:
 
 
 def not_changed(found: File, call: Call) -> bool:
+    """Whether the asker says that he has this file already."""
     if tags := call.header("if-none-match"):
         return tags.strip() == "*" or any(tag.strip().removeprefix("W/") == found.etag for tag in tags.split(","))
     if since := call.header("if-modified-since"):

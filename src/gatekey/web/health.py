@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..authority.health import FAIL, OK, WARN, Finding
 from ..errors import GatekeyError
 from ..protocols.message import Answer, Call, as_json
-from ..authority.health import FAIL, OK, WARN, Finding
 
 Check = Callable[[], Finding]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import http
 import inspect
 import itertools
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +26,29 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
-class TooLarge(Exception):  # noqa: N818  never leaves this file
+class TooLarge(Exception):
     """The body is larger than is read."""
 
 
-class Gone(Exception):  # noqa: N818  never leaves this file
+class Gone(Exception):
     """Nobody is there any more to answer."""
+
+
+#: Writes a whole answer at once: the cycle of a uvicorn connection, status line and headers, body.
+Whole = Callable[[Any, bytes, bytes], Awaitable[None]]
+
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@functools.lru_cache(maxsize=4096)
+def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Status line and headers as they go out. The same few come again and again. Raises ValueError for a value that would break out of its line."""
+    lines = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"]
+    for name, value in headers:
+        if _BREAKS.search(name) or _BREAKS.search(value):
+            raise ValueError(f"the header {name!r} has a value that is not one line")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1", "replace")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -79,8 +98,8 @@ class Door:
         self._ids = itertools.count(1)
         self._prefix = house.authority.entropy.bytes(6).hex()
 
-    def connected(self, peer: Peer) -> Connection:
-        return Connection(self, peer)
+    def connected(self, peer: Peer, whole: Whole | None = None) -> Connection:
+        return Connection(self, peer, whole)
 
     def next_id(self) -> str:
         return f"{self._prefix}-{next(self._ids):x}"
@@ -94,7 +113,7 @@ class Door:
         """The answer of a route, or the problem it has."""
         try:
             if route in self._async:
-                return await route.handler(call)  # type: ignore[misc]  # it is one of those that are awaited
+                return await route.handler(call)  # type: ignore[misc,no-any-return]  # it is one of those that are awaited
             if route.how == "inline":
                 return route.handler(call)  # type: ignore[return-value]  # and this one is not
             return await asyncio.to_thread(route.handler, call)  # type: ignore[arg-type]
@@ -121,10 +140,11 @@ def problem_of(status: int, code: str, title: str, instance: str, *headers: tupl
 class Connection:
     """The ASGI application of one connection."""
 
-    __slots__ = ("_door", "_place", "peer")
+    __slots__ = ("_door", "_place", "_whole", "peer")
 
-    def __init__(self, door: Door, peer: Peer) -> None:
+    def __init__(self, door: Door, peer: Peer, whole: Whole | None = None) -> None:
         self._door = door
+        self._whole = whole
         self.peer = peer
         self._place = door.limits.place(peer.address) if door.limits is not None and peer.address != "unix" else None
 
@@ -136,7 +156,10 @@ class Connection:
             answer = problem_of(429, "too-many-requests", "too many requests from this address", door.next_id(), ("retry-after", "1"))
         elif route is None:
             if door.app is not None and not door.table.methods(path):
-                scope["state"] = {**scope.get("state", {}), "peer": self.peer, "request_id": door.next_id()}
+                # A framework sees nobody behind a web server that speaks for others: only routes of ours do.
+                speaks = door.house.behind is not None and door.house.behind.concerns(Call(door.listener, method, path, peer=self.peer))
+                peer = self.peer._replace(certificate=b"") if speaks else self.peer
+                scope["state"] = {**scope.get("state", {}), "peer": peer, "request_id": door.next_id()}
                 await door.app(scope, functools.partial(_limited, receive, [door.house.limits.body]), send)
                 return
             answer = self._nothing(method, path)
@@ -146,11 +169,18 @@ class Connection:
             except Gone:
                 return
         door.house.meter.counts["gatekey_requests", door.listener, route.name if route else "", str(answer.status)] += 1
+        body = b"" if method == "HEAD" or answer.status in (204, 304) else answer.body
+        if self._whole is not None:
+            head = _head(answer.status, answer.headers)
+            if answer.status not in (204, 304):
+                head += b"content-length: %d\r\n" % len(answer.body)
+            await self._whole(send.__self__, head, body)  # type: ignore[attr-defined]  # it is a method of uvicorn's cycle
+            return
         headers = _encoded(answer.headers)
         if answer.status not in (204, 304):
             headers = [*headers, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" or answer.status == 304 else answer.body})
+        await send({"type": "http.response.body", "body": body})
 
     def _nothing(self, method: str, path: str) -> Answer:
         known = self._door.table.methods(path)

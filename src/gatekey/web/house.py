@@ -13,11 +13,12 @@ from ..errors import GatekeyError
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..authority.standing import Standing
+    from ..protocols.behind import Behind
     from ..protocols.decision import Door as Decision
     from ..protocols.ocsp import Ocsp
     from ..protocols.published import Published
+    from .agents import Agents
     from .api import Clerk
-    from .behind import Behind
     from .health import Health
     from .limits import Limits
     from .logs import Log
@@ -29,7 +30,7 @@ class House:
 
     `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
     `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps. `jobs` too, in another: a mail server may be slow.
-    `endings` are called once, when the last request is answered.
+    `leaving` are called once in the event loop, when the process is told to end and still has requests; `endings`, when the last one is answered.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class House:
         behind: Behind | None = None,
         public_metrics: bool = False,
         api: Clerk | None = None,
+        agents: Agents | None = None,
     ) -> None:
         self.authority = authority
         self.standing = standing
@@ -60,16 +62,18 @@ class House:
         self.behind = behind
         self.public_metrics = public_metrics
         self.api = api
+        self.agents = agents
         self.changed: list[Callable[[bool], None]] = []
         self.seconds: list[Callable[[], None]] = []
         self.jobs: list[Callable[[], None]] = []
+        self.leaving: list[Callable[[], None]] = []
         self.endings: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def fresh(self) -> bool:
         """Whether the view was compared with the ledger lately; when it was not, nobody is let in and no certificate is called good."""
-        return self.standing.event >= 0 and self.standing.checked_at <= self.authority.now() <= self.standing.checked_at + STALE_AFTER
+        return fresh(self.standing, self.authority)
 
     def load(self) -> None:
         """The first comparison, before the first request is answered. Raises what the store raises."""
@@ -114,8 +118,13 @@ class House:
         self.authority.close()
 
 
+def fresh(standing: Standing, authority: Authority) -> bool:
+    """Whether this view was compared with the ledger within the last seconds."""
+    return standing.event >= 0 and standing.checked_at <= authority.now() <= standing.checked_at + STALE_AFTER
+
+
 def view(house: House) -> Finding:
     """The view of the ledger is fresh."""
     if house.fresh():
         return Finding(OK)
-    return Finding(FAIL, f"the ledger was not read for more than {STALE_AFTER} seconds, so nobody is let in", "the log says why; often the disk or the database")
+    return Finding(FAIL, f"the ledger was not read for more than {STALE_AFTER} seconds, so nobody is let in", "the log says why")

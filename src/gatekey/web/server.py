@@ -1,4 +1,4 @@
-"""uvicorn, once for each listener in one process: a protocol that tells who is there, the limits of time and size that it lacks, and an end that drops nothing."""
+"""One uvicorn for each listener, in one process: a protocol that tells who is there, limits of time and size, and an end that drops nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.app = self.config.loaded_app.connected(peer_of(transport))  # type: ignore[union-attr]  # it is a Door
+        self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = time.monotonic()
         self.in_head = True
         self.head = 0
@@ -61,13 +61,12 @@ class Protocol(HttpToolsProtocol):
         except UnicodeDecodeError:  # a path that is not ASCII: no URL (RFC 3986), and nothing that uvicorn answers
             self.refuse("bad-path", b"400 Bad Request")
             return
-        if self.ending and self.cycle is not None:
+        if self.ending:
             self.cycle.keep_alive = False
 
     def refuse(self, why: str, line: bytes) -> None:
         """Ends a connection with a word, and counts it."""
-        door: Door = self.config.loaded_app  # type: ignore[assignment]
-        door.house.meter.counts["gatekey_refused_connections", door.listener, why] += 1
+        self.count(why)
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
@@ -75,7 +74,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def busy(self) -> bool:
         """Whether an answer is owed."""
-        return self.cycle is not None and not self.cycle.response_complete
+        return bool(self.cycle) and not self.cycle.response_complete
 
     def sweep(self, now: float) -> None:
         """Closes a connection that takes too long with its head, its body, its reading or its silence."""
@@ -101,7 +100,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def count(self, why: str) -> None:
-        door: Door = self.config.loaded_app  # type: ignore[assignment]
+        door: Door = self.config.loaded_app
         door.house.meter.counts["gatekey_refused_connections", door.listener, why] += 1
 
     def on_response_complete(self) -> None:
@@ -120,6 +119,32 @@ class Protocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         if not self.busy and not self.transport.is_closing():
             self.transport.close()
+
+
+async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
+    """What `cycle.send` does with an answer in two messages, with one write in place of two: a system call less for each request.
+
+    The caller has made sure that every header is one line, and that the length is right.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    parts = [head]
+    if b"\r\nconnection: close\r\n" in head:
+        cycle.keep_alive = False
+    elif not cycle.keep_alive:
+        parts.append(b"connection: close\r\n")
+    for name, value in cycle.default_headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n", body)
+    cycle.response_started, cycle.waiting_for_100_continue = True, False
+    cycle.transport.write(b"".join(parts))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 def peer_of(transport: Any) -> Peer:
@@ -159,7 +184,7 @@ class Listener(uvicorn.Server):
         self._sockets = sockets
         self._context = context
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  uvicorn's own signature
         """As uvicorn does it, but taking few connections at a time, so that several workers share them, and with a limit for the handshake."""
         config = self.config
         loop = asyncio.get_running_loop()
@@ -202,6 +227,8 @@ async def serve(house: House, listeners: list[Listener], ready: Any, ended: asyn
     house.log.info("ending", connections=sum(len(listener.server_state.connections) for listener in listeners))
     for listener in listeners:
         listener.should_exit = True
+    for leave in house.leaving:
+        leave()
     await asyncio.gather(*running)
     for sweep in sweeps:
         sweep.cancel()

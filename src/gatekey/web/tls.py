@@ -80,7 +80,7 @@ class Files:
 
     def check(self) -> Finding:
         if self._problem:
-            return Finding(WARN, f"the new files of the service's certificate cannot be used: {self._problem}", f"look at {self._files[0]} and {self._files[1]}")
+            return Finding(WARN, f"the new certificate files cannot be used: {self._problem}", f"look at {self._files[0]} and {self._files[1]}")
         return Finding(OK)
 
 
@@ -118,5 +118,5 @@ class Own:
         if now >= self._ends:
             return Finding(FAIL, "the service's own certificate has expired", "the log says why it is not renewed")
         if now >= self._renew_at + 3600:
-            return Finding(WARN, "the service's own certificate could not be renewed", "the log says why; often the key of the issuing authority is away")
+            return Finding(WARN, "the service's own certificate is not renewed", "the log says why")
         return Finding(OK)

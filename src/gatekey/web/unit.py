@@ -19,8 +19,8 @@ def unit(config: Config) -> str:
     writable = [str(home)] if not state else []
     if config.publish:
         writable.append(str(config.publish.parent))
-    credential = [] if config.unencrypted_keys else ["# The passphrase of the keys: one line, root:root 0600. systemd hands it to the service and to nobody else.",
-                                                     "LoadCredential=gatekey-passphrase:/etc/gatekey/passphrase"]  # fmt: skip
+    said = "# The passphrase of the keys: one line, root:root 0600. systemd hands it to the service and to nobody else."
+    credential = [] if config.unencrypted_keys else [said, "LoadCredential=gatekey-passphrase:/etc/gatekey/passphrase"]
     capability = "CAP_NET_BIND_SERVICE" if low else ""
     lines = [
         "# gatekey serve --unit > /etc/systemd/system/gatekey.service && systemctl daemon-reload && systemctl enable --now gatekey",
@@ -99,7 +99,7 @@ def socket_unit(config: Config) -> str:
         if listen:
             mode = f"SocketMode={config.text('proxy.mode', '0660')}\n" if listen.startswith("unix:") else ""
             parts.append(
-                f"# /etc/systemd/system/gatekey-{name}.socket\n[Unit]\nDescription=Gatekey, listener {name}\n\n[Socket]\nListenStream={listen.removeprefix('unix:')}\n"
-                f"FileDescriptorName={name}\nService=gatekey.service\n{mode}\n[Install]\nWantedBy=sockets.target\n"
+                f"# /etc/systemd/system/gatekey-{name}.socket\n[Unit]\nDescription=Gatekey, listener {name}\n\n"
+                f"[Socket]\nListenStream={listen.removeprefix('unix:')}\nFileDescriptorName={name}\nService=gatekey.service\n{mode}\n[Install]\nWantedBy=sockets.target\n"
             )
     return "\n".join(parts)

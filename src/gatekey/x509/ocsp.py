@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import NamedTuple
 
 from ..errors import Malformed
 from ..model.status import REASONS
-from .der import BIT_STRING, INTEGER, Reader, enumerated, explicit, generalized, header, implicit, integer, null, octets, oid, seq, whole
+from .der import (
+    BIT_STRING,
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    Reader,
+    enumerated,
+    explicit,
+    generalized,
+    header,
+    implicit,
+    integer,
+    null,
+    octets,
+    oid,
+    seq,
+    whole,
+)
 
 #: Budgets: bytes of a request, certificates that are asked for in one, extensions, octets of a nonce (RFC 9654 2.1: 1 to 128).
 MAX_BYTES, MAX_IDS, MAX_EXTENSIONS, MAX_NONCE = 64 * 1024, 100, 16, 128
@@ -42,7 +60,7 @@ def _bad(what: str) -> Malformed:
 
 
 def read_request(der: bytes) -> OcspRequest:
-    """Raises Malformed("bad-ocsp-request" or "bad-der"). A signature of the asker is not looked at (RFC 6960 4.1.2 leaves that to us), nor who he says he is."""
+    """Raises Malformed("bad-ocsp-request" or "bad-der"). Neither the asker's signature is looked at (RFC 6960 4.1.2), nor who he says he is."""
     if len(der) > MAX_BYTES:
         raise _bad(f"{len(der)} bytes are more than the {MAX_BYTES} that are read")
     outer = whole(der)
@@ -71,11 +89,39 @@ def read_request(der: bytes) -> OcspRequest:
     return OcspRequest(tuple(ids), nonce)
 
 
+#: Requests up to their nonce, which most clients put last: whoever asks for the same certificate with another nonce differs in nothing else.
+_heads: dict[bytes, tuple[int, tuple[CertId, ...]]] = {}
+_sizes: list[int] = []
+
+
+def read_again(der: bytes) -> OcspRequest:
+    """As `read_request`, quickly where all but the octets of the nonce was read before: every length and tag stands in front of them."""
+    for size in _sizes:
+        known = _heads.get(der[:-size])
+        if known is not None and known[0] == size:  # the lengths in the head say how long the nonce is
+            return OcspRequest(known[1], der[-size:])
+    found = read_request(der)
+    if found.nonce and der.endswith(found.nonce) and len(der) < 1024:
+        if len(_heads) >= 1024:
+            _heads.clear()
+        if len(found.nonce) not in _sizes:
+            _sizes.insert(0, len(found.nonce))
+            del _sizes[4:]
+        _heads[der[: -len(found.nonce)]] = (len(found.nonce), found.ids)
+    return found
+
+
 def _id(request: Reader) -> CertId:
     raw = request.raw(0x30)
     if extensions := request.optional(0xA0):
         _extensions(extensions)
     request.finish()
+    return _cert_id(raw)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cert_id(raw: bytes) -> CertId:
+    """The same few certificates are asked for again and again, with another nonce each time."""
     body = whole(raw)
     algorithm = body.inside()
     name = algorithm.oid()
@@ -92,7 +138,7 @@ def _extensions(outer: Reader) -> bytes | None:
     listed = outer.inside()
     outer.finish()
     nonce: bytes | None = None
-    seen = set()
+    seen: set[str] = set()
     while listed:
         one = listed.inside()
         name = one.oid()
@@ -144,14 +190,27 @@ def single(cert_id: bytes, status: bytes, times: bytes) -> bytes:
 
 
 def update(this_update: int, next_update: int) -> bytes:
-    """thisUpdate and nextUpdate."""
+    """ThisUpdate and nextUpdate."""
     return generalized(this_update) + explicit(0, generalized(next_update))
 
 
-def encode_data(responder: bytes, produced_at: bytes, singles: list[bytes], nonce: bytes | None) -> bytes:
-    """ResponseData, which is signed. `responder`: of `responder_id`; `produced_at`: GeneralizedTime in DER."""
-    extensions = explicit(1, seq(seq(oid(NONCE), octets(octets(nonce))))) if nonce is not None else b""
-    return seq(responder, produced_at, seq(*singles), extensions)
+def encode_answered(responder: bytes, produced_at: bytes, singles: list[bytes]) -> bytes:
+    """What stands in ResponseData before its extensions. `responder`: of `responder_id`; `produced_at`: GeneralizedTime in DER."""
+    return responder + produced_at + seq(*singles)
+
+
+def encode_data(answered: bytes, nonce: bytes | None) -> bytes:
+    """ResponseData, which is signed. `answered`: of `encode_answered`."""
+    if nonce is None:
+        return header(SEQUENCE, len(answered)) + answered
+    head = _nonce_head(len(nonce))
+    return b"".join((header(SEQUENCE, len(answered) + len(head) + len(nonce)), answered, head, nonce))
+
+
+@functools.cache
+def _nonce_head(size: int) -> bytes:
+    """The extensions of an answer up to the octets of the nonce: 128 of them at most."""
+    return explicit(1, seq(seq(oid(NONCE), octets(octets(bytes(size))))))[:-size]
 
 
 def responder_id(key: bytes) -> bytes:
@@ -163,10 +222,17 @@ _BASIC = oid(BASIC)
 
 
 def encode_response(data: bytes, algorithm: bytes, signature: bytes, certificates: bytes) -> bytes:
-    """A whole successful OCSPResponse. `certificates`: of `with_certificates`."""
-    size = len(signature) + 1
-    basic = seq(data, algorithm, header(BIT_STRING, size), b"\x00", signature, certificates)
-    return seq(enumerated(SUCCESSFUL), explicit(0, seq(_BASIC, octets(basic))))
+    """A whole successful OCSPResponse. `certificates`: of `with_certificates`. One join: this is what an answer costs beside its signature."""
+    bits = header(BIT_STRING, len(signature) + 1)
+    size = len(data) + len(algorithm) + len(bits) + 1 + len(signature) + len(certificates)
+    basic = header(SEQUENCE, size)
+    string = header(OCTET_STRING, len(basic) + size)
+    size += len(basic) + len(string) + len(_BASIC)
+    typed = header(SEQUENCE, size)
+    size += len(typed)
+    tagged = header(0xA0, size)
+    outer = header(SEQUENCE, 3 + len(tagged) + size)
+    return b"".join((outer, b"\x0a\x01\x00", tagged, typed, _BASIC, string, basic, data, algorithm, bits, b"\x00", signature, certificates))
 
 
 def with_certificates(*ders: bytes) -> bytes:
