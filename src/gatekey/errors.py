@@ -244,4 +244,13 @@ CODES: dict[str, str] = {
     "idempotency-reused": "an idempotency key was used before, for another request",
     "check-running": "the ledger is being looked through already",
     "no-file": "the bundle has no file of that name",
+    "bad-agent-call": "what an agent asks or reports cannot be read, or is not for it",
+    "bad-report": "an agent reports a revocation that has not happened",
+    "renew-early": "a certificate is renewed by its agent only when two thirds of its life are over",
+    "no-bundle": "the service has no bundle for agents yet",
+    "bundle-in-motion": "the ledger kept changing while a bundle was made",
+    "service-unreachable": "the service cannot be reached by the agent, or does not answer as it should",
+    "service-refuses": "the service does not answer this agent: its certificate or its role",
+    "agent-certificate": "the agent's own certificate cannot be used: missing, readable by others, expired, or not belonging to its key",
+    "server-probe": "the probe after a reload did not succeed",
 }

@@ -1,4 +1,4 @@
-"""The bundle as agents get it over the network: made out of what the ledger says, so that every process and every node makes the same bytes of the same state."""
+"""The bundle as agents get it over the network: made of what the ledger says, so that every process and node makes the same bytes of the same state."""
 
 from __future__ import annotations
 

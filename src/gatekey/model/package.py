@@ -35,7 +35,7 @@ def unpack(body: bytes, most_files: int) -> dict[str, bytes]:
         if not (_NAME.fullmatch(name) and _OCTAL.fullmatch(size) and header == _header(name, int(size[:11], 8))):
             raise _damaged("has something in it that is no plain file as we pack it")
         order, length = (name != FIRST.encode(), name), int(size[:11], 8)
-        if found and order <= last or len(found) >= most_files:
+        if (found and order <= last) or len(found) >= most_files:
             raise _damaged("has its files in a strange order" if len(found) < most_files else f"has more than {most_files} files")
         data = body[place + _BLOCK : place + _BLOCK + length]
         end = place + _BLOCK + length + -length % _BLOCK

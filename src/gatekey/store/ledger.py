@@ -14,7 +14,7 @@ from ..lifecycle import Draft, Recorded, Released, Signed
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, Taken
 from ..model.request import CertificateId
-from . import audit, people
+from . import audit, people, takeover
 from .audit import Event
 from .database import Database, Transaction
 
@@ -57,14 +57,16 @@ class Ledger:
     ) -> list[Recorded]:
         """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each."""
         each = [alone] * len(drafts) if isinstance(alone, bool) else alone
+        events: list[Event] = []
         with self.db.transaction("record certificates") as tx:
             if founds:
                 tx.insert("authority", {**founds._asdict(), "position": _count(tx, "authority")})
             for (draft, holder), only_one in zip(drafts, each, strict=True):
-                self._record(tx, draft, holder, owner, now, only_one)
+                events.append(self._record(tx, draft, holder, owner, now, only_one))
+            audit.append(tx, now, *events)
         return [Recorded(draft, owner) for draft, _ in drafts]
 
-    def _record(self, tx: Transaction, draft: Draft, holder: Holder, owner: str, now: int, alone: bool) -> None:
+    def _record(self, tx: Transaction, draft: Draft, holder: Holder, owner: str, now: int, alone: bool) -> Event:
         row = draft.row
         people.ensure(tx, holder, str(row["requester"]), now)
         if row["device"]:
@@ -111,7 +113,7 @@ class Ledger:
         tx.insert("certificate", {**row, **more, "lease_until": now + LEASE, "recorded_at": now})
         facts = {"profile": row["profile"], "holder": holder.login, "device": row["device"], "door": row["door"], "key": row["spki_sha256"]}
         tx_facts = {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()}
-        audit.append(tx, now, Event(str(row["requester"]), "certificate.record", f"{draft.issuer}/{draft.number}", tx_facts))
+        return Event(str(row["requester"]), "certificate.record", f"{draft.issuer}/{draft.number}", tx_facts)
 
     def release(self, signed: Signed, *, now: int) -> Released:
         """The signature becomes durable, and only now are there bytes to hand out.
@@ -124,6 +126,7 @@ class Ledger:
     def release_many(self, batch: Sequence[Signed], *, now: int) -> list[Released]:
         """`release` for several in one commit: all or none."""
         done = [self._released(signed) for signed in batch]
+        events: list[Event] = []
         with self.db.transaction("release certificates") as tx:
             for signed, released in zip(batch, done, strict=True):
                 changed = tx.run(
@@ -141,8 +144,8 @@ class Ledger:
                         "release-lost", f"serial {released.number} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again"
                     )
                 requester = str(signed.recorded.draft.row["requester"])
-                event = Event(requester, "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": fingerprint(released.der)})
-                audit.append(tx, now, event)
+                events.append(Event(requester, "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": fingerprint(released.der)}))
+            audit.append(tx, now, *events)
         return done
 
     def _released(self, signed: Signed) -> Released:
@@ -297,8 +300,8 @@ class Ledger:
             audit.append(tx, now, Event(actor, "crl.record", f"{draft.issuer}/{draft.number}", {"entries": row["entries"], "revocation": row["revocation"]}))
         return Recorded(draft, owner)
 
-    def release_crl(self, signed: Signed) -> Released:
-        """The CRL becomes durable with its signature; long superseded ones go. Raises Refused("release-lost") when it was abandoned."""
+    def release_crl(self, signed: Signed, *, now: int) -> Released:
+        """The CRL becomes durable with its signature, and the clock notes it; long superseded ones go. Raises Refused("release-lost") when it was abandoned."""
         released = self._released(signed)
         with self.db.transaction("release CRL") as tx:
             changed = tx.run(
@@ -311,6 +314,7 @@ class Ledger:
             )
             if changed != 1:
                 raise Refused("release-lost", f"CRL {released.number} took longer than {LEASE} s and was abandoned", hint="try again")
+            takeover.note(tx, f"CRL {released.issuer}", int(str(signed.recorded.draft.row["revocation"])), now)
             old = int(released.number) - OLD_CRLS
             tx.run("DELETE FROM crl WHERE issuer = :issuer AND number < :old AND state <> 'recorded'", issuer=released.issuer, old=old)
         return released
