@@ -1,7 +1,35 @@
-"""Every test here may have a home of its own."""
+"""Every test here may have an empty ledger, or a home of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatekey.store import schema
+from gatekey.store.database import Database
+from gatekey.store.dialect import SQLite
+from kit.desk import Desk
 from kit.homes import admin, another_home, flat, flat_template, moved_clock, template
 
 __all__ = ["admin", "another_home", "flat", "flat_template", "moved_clock", "template"]
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    db = Database(SQLite(path))
+    schema.create(db)
+    db.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def desk(empty_ledger: bytes, tmp_path: Path) -> Iterator[Desk]:
+    """An empty ledger."""
+    path = tmp_path / "ledger.db"
+    path.write_bytes(empty_ledger)
+    found = Desk(path)
+    yield found
+    found.db.close()
