@@ -10,8 +10,8 @@ import pytest
 from gatekey.store import schema
 from gatekey.store.database import Database
 from gatekey.store.dialect import SQLite
-from kit.desk import Desk
 from kit.homes import admin, another_home, flat, flat_template, moved_clock, template
+from kit.scribe import Scribe
 
 __all__ = ["admin", "another_home", "flat", "flat_template", "moved_clock", "template"]
 
@@ -26,10 +26,10 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def desk(empty_ledger: bytes, tmp_path: Path) -> Iterator[Desk]:
+def scribe(empty_ledger: bytes, tmp_path: Path) -> Iterator[Scribe]:
     """An empty ledger."""
     path = tmp_path / "ledger.db"
     path.write_bytes(empty_ledger)
-    found = Desk(path)
+    found = Scribe(path)
     yield found
     found.db.close()
