@@ -21,7 +21,7 @@ SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 
 @click.command("webserver", cls=Verb)
 @click.argument("server", type=click.Choice(SERVERS))
-@click.option("--site", "host", required=True, metavar="HOST", help="The name of the private website.")
+@click.option("--site", "host", default="", metavar="HOST", help="The name of the private website.")
 @click.option("--upstream", default="http://127.0.0.1:8000", show_default=True, metavar="URL", help="Where the app listens: http://, https:// or unix:/path.")
 @click.option("--groups", default="", metavar="G,...", help="Only people in one of these groups may enter.")
 @click.option("--certificate", default="", metavar="F", help="The site's certificate with its issuers (default: FOLDER/HOST.chain.crt).")
@@ -33,6 +33,15 @@ SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 @click.option("--static-options", is_flag=True, help="OPTIONS is answered by a bare 204 without a certificate (for CORS).")
 @click.option("--origin", "origins", multiple=True, metavar="ORIGIN", help="With --static-options: an origin that CORS headers name. May be repeated.")
 @click.option("--contact", default="", metavar="TEXT", help="Whom a refused person may ask: stands on the page of the refusal.")
+@click.option(
+    "--decision", is_flag=False, flag_value="unix:/run/gatekey/proxy.sock", default="", metavar="ADDRESS",
+    help="Ask the service at every request: unix:/path (default: unix:/run/gatekey/proxy.sock) or https://HOST:PORT.",
+)  # fmt: skip
+@click.option("--decision-certificate", default="", metavar="F", help="For https: a client certificate, role proxy (default: FOLDER/proxy.chain.crt).")
+@click.option("--decision-key", default="", metavar="F", help="Its key (default: FOLDER/proxy.key).")
+@click.option("--decision-trust", default="", metavar="F", help="The root of the service's certificate (default: FOLDER/servers-root.crt).")
+@click.option("--crl", is_flag=True, help="With --decision: check the bundle's CRLs in the handshake, too. The bundle must then be kept fresh.")
+@click.option("--script", is_flag=True, help="Print the script that HAProxy or Apache asks with under --decision, and nothing else.")
 @click.option("--install", "install_in", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write it there (conf.d, ...), tested first.")
 @click.option("--program", default="", metavar="WORDS", help="With --install: how the server is called, if its name alone is not enough.")
 @click.option("--running", type=click.Path(path_type=Path), metavar="F", help="nginx: the output of nginx -T (otherwise it is asked, if it is here).")
@@ -53,6 +62,12 @@ def webserver(
     static_options: bool,
     origins: tuple[str, ...],
     contact: str,
+    decision: str,
+    decision_certificate: str,
+    decision_key: str,
+    decision_trust: str,
+    crl: bool,
+    script: bool,
     install_in: Path | None,
     program: str,
     running: Path | None,
@@ -62,16 +77,25 @@ def webserver(
     It trusts the people's side only, checks every CRL, looks each certificate up again by issuer and serial, resumes no session, closes the door for other
     names, and tells the app who is there in headers that nobody else can set. What is printed goes where the comments say; then test and reload.
 
+    With --decision it asks `gatekey serve` at every request instead: a revocation counts at once, without a list and without a reload, and nobody is let in
+    while the service cannot be asked. The bundle is then the trust chain only.
+
     With --install DIR its files, and the bundle of the authority that is here, are written into a folder that the web server reads. They are tested with the
     server's own checker before anything is replaced; if it refuses, all stays as it was.
 
     \b
       gatekey webserver nginx --site app.example --upstream http://127.0.0.1:8000 > /etc/nginx/conf.d/app.example.conf
       gatekey webserver haproxy --site app.example --groups staff,admins
+      gatekey webserver nginx --site app.example --decision
       gatekey webserver nginx --site app.example --install /etc/nginx/conf.d --certificate /etc/ssl/app.crt --key /etc/ssl/app.key
     """
-    from ..webserver.site import Site
+    from ..webserver.site import DECISION, Site
 
+    if script:
+        say.result(_script(server, DECISION).rstrip())
+        return
+    if not host:
+        raise click.UsageError("say which site: --site app.example")
     site = Site(
         host=host,
         upstream=upstream,
@@ -83,6 +107,11 @@ def webserver(
         static_options=static_options,
         origins=origins,
         contact=contact,
+        decision=decision,
+        decision_certificate=decision_certificate,
+        decision_key=decision_key,
+        decision_trust=decision_trust,
+        crl=crl,
     )
     site = site._replace(listen=listen or site.listen, plain=() if plain == ("none",) else plain or site.plain)
     site = _with_counts(session, site)
@@ -92,7 +121,7 @@ def webserver(
     written = _configuration(session, server, site, running)
     if session.json:
         say.as_json({
-            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "notes": list(written.notes),
+            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "programs": written.programs, "notes": list(written.notes),
             "check": list(written.check), "reload": list(written.reload),
         })  # fmt: skip
         return
@@ -102,6 +131,16 @@ def webserver(
     if written.check or written.reload:
         steps = [shlex.join(words) for words in (written.check, written.reload) if words]
         session.words(f"then: {' && '.join(steps)}")
+
+
+def _script(server: str, address: str) -> str:
+    from ..webserver.site import Site
+
+    programs = importlib.import_module(f"gatekey.webserver.{server}").configuration(Site("gatekey.invalid", decision=address)).programs if server in (
+        "haproxy", "apache") else {}  # fmt: skip
+    if not programs:
+        raise click.UsageError(f"{server} needs no script")
+    return str(next(iter(programs.values())))
 
 
 def _install(session: Session, server: str, site: Site, folder: Path, program: list[str]) -> None:

@@ -34,4 +34,5 @@ def of(tx: Transaction, issuer: str, serial: str) -> Sight | None:
 
 
 def everything(tx: Transaction) -> list[Sight]:
+    """All of them."""
     return [Sight(*row) for row in tx.each("SELECT issuer, serial, at, site FROM seen")]

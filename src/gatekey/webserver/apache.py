@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from pathlib import Path
 
 from ..model import headers
 from . import page as refused
-from .site import ANY, ANY6, LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
+from .site import ANY, ANY6, LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
 #: Not "graceful": that leaves WebSockets of the old configuration alone for ever (GracefulShutdownTimeout is for graceful-stop only). The listening sockets
 #: stay open, so nobody is turned away.
@@ -40,12 +41,18 @@ def configuration(site: Site) -> Configuration:
         _GRACEFUL,
         "take SSLSessionTicketKeyFile out wherever it stands: with it, neither a reload nor a restart ends a revoked person's session",
     ]
-    if not site.crl_at_handshake:
+    if site.decision:
+        notes[1] = "a program asks the decision endpoint, one question at a time (docs/decision.md); if it is killed, the site is shut until Apache is restarted"
+    elif not site.crl_at_handshake:
         notes.append(f"{site.revoked} certificates are revoked: the CRL is left out of the handshake, the lock by issuer and serial carries revocation alone")
     includes = {f"{folder}/000-0-gatekey.conf": _shared()}
+    programs = {}
+    if site.decision:
+        programs[_program(site)] = Path(__file__).with_name("apache_decision.py").read_text()
+        notes.append(f"the program that asks must stand there, writable by root alone: gatekey webserver apache --script > {_program(site)}")
     for where in _addresses(site.listen):
         includes[f"{folder}/000-0-gatekey-default-{re.sub(r'[^0-9A-Za-z.]+', '-', where.replace('*', 'all')).strip('-')}.conf"] = _catch_all(site, where)
-    return Configuration("apache", f"{folder}/gatekey-{site.host}.conf", _site(site), includes, tuple(notes), RELOAD, CHECK)
+    return Configuration("apache", f"{folder}/gatekey-{site.host}.conf", _site(site), includes, tuple(notes), RELOAD, CHECK, programs)
 
 
 def _shared() -> str:
@@ -102,14 +109,7 @@ def _site(site: Site) -> str:
 
     TraceEnable off
 
-    # Lists of the bundle. Apache reads them again when they change, without a restart.
-    RewriteEngine on
-    RewriteMap gatekey-escape int:escape
-    RewriteMap gatekey-unescape int:unescape
-    RewriteMap gatekey-revoked "txt:{site.bundle}/revoked.txt"
-    RewriteMap gatekey-issuers "txt:{site.bundle}/issuers.txt"
-    RewriteMap gatekey-people "txt:{site.bundle}/people.txt"
-
+{_maps(site)}
     # These rules stand in the virtual host and not in a Location, so that no Location can be forgotten or can allow again.
     # No name in the handshake, or another one than is asked for.
     RewriteCond "%{{SSL:SSL_TLS_SNI}}" "!^{name}$" [NC]
@@ -117,24 +117,9 @@ def _site(site: Site) -> str:
 {_options(site)}\
     RewriteCond "%{{SSL:SSL_CLIENT_VERIFY}}" "!=SUCCESS"
     RewriteRule "^" "-" [F,L]
-    # Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
-    RewriteCond "${{gatekey-issuers:${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=1"
-    RewriteRule "^" "-" [F,L]
-    # The second lock: certificates that are not let in, by serial and issuer. A list that cannot be read would pass for an empty one.
-    RewriteCond "${{gatekey-revoked:present|1}}" "!=0"
-    RewriteRule "^" "-" [F,L]
-    RewriteCond "${{gatekey-revoked:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=0"
-    RewriteRule "^" "-" [F,L]
-    # Who is who: "login;groups;email;name;device". A certificate younger than the list has its login in the common name, and belongs to no group.
-    RewriteCond "%{{SSL:SSL_CLIENT_S_DN}}" "^CN=([A-Za-z0-9._@ -]+)$"
-    RewriteRule "^" "-" [E=gatekey_user:%1]
-    RewriteCond "${{gatekey-people:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|}}" "^([^;]+);([^;]*);([^;]*);([^;]*);([^;]*)$"
-    RewriteRule "^" "-" [E=gatekey_user:${{gatekey-unescape:%1}},E=gatekey_groups:%2,E=gatekey_email:%3,E=gatekey_name:%4,E=gatekey_device:%5]
-    RewriteCond "%{{ENV:gatekey_user}}" "^$"
-    RewriteRule "^" "-" [F,L]
-{_groups(site)}
+{_second_lock(site)}
     # Whoever is refused gets this page and no byte of the app.
-    ErrorDocument 403 '{refused.page(site, refused.ANY_REASON).replace(chr(10), " ").strip()}'
+    ErrorDocument 403 '{_page(site, refused.ANY_REASON)}'
     Header always set Cache-Control "no-store" "expr=%{{REQUEST_STATUS}} -eq 403"
 
     # Who is there, for the app. First everything goes that a client may have sent, then ours is set; both count for every URL of this host.
@@ -146,6 +131,74 @@ def _site(site: Site) -> str:
 {_proxy(site)}\
 </VirtualHost>
 {_redirect(site)}"""
+
+
+def _program(site: Site) -> str:
+    return f"{site.folder}/decision.py"
+
+
+def _page(site: Site, reason: str) -> str:
+    return refused.page(site, reason).replace("\n", " ").strip()
+
+
+def _maps(site: Site) -> str:
+    if not site.decision:
+        return f"""\
+    # Lists of the bundle. Apache reads them again when they change, without a restart.
+    RewriteEngine on
+    RewriteMap gatekey-escape int:escape
+    RewriteMap gatekey-unescape int:unescape
+    RewriteMap gatekey-revoked "txt:{site.bundle}/revoked.txt"
+    RewriteMap gatekey-issuers "txt:{site.bundle}/issuers.txt"
+    RewriteMap gatekey-people "txt:{site.bundle}/people.txt"
+"""
+    words = [site.decision, site.host]
+    if site.groups:
+        words = ["--groups", ",".join(map(headers.encode, site.groups)), *words]
+    if decision(site).scheme != "unix":
+        words = ["--certificate", site.decision_certificate, "--key", site.decision_key, "--trust", site.decision_trust, *words]
+    return f"""\
+    # Asks the decision endpoint. Started with Apache, as root; it gives that up before its first question.
+    RewriteEngine on
+    RewriteMap gatekey-escape int:escape
+    RewriteMap gatekey-unescape int:unescape
+    RewriteMap gatekey-decision "prg:/usr/bin/python3 -I {_program(site)} {' '.join(words)}"
+"""
+
+
+def _second_lock(site: Site) -> str:
+    person = '"^([^;!]+);([^;]*);([^;]*);([^;]*);([^;]*)$"'
+    take = "E=gatekey_user:${gatekey-unescape:%1},E=gatekey_groups:%2,E=gatekey_email:%3,E=gatekey_name:%4,E=gatekey_device:%5"
+    if site.decision:
+        return f"""\
+    # The second lock, at every request: also on resumed sessions and open connections. No answer, or a strange one, is a no.
+    RewriteRule "^" "-" [E=gatekey_said:${{gatekey-decision:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|!stale}}]
+    RewriteCond "%{{ENV:gatekey_said}}" {person}
+    RewriteRule "^" "-" [{take}]
+    RewriteCond "%{{ENV:gatekey_user}}" "^$"
+    RewriteCond "%{{ENV:gatekey_said}}" "^(!stale)?$"
+    RewriteRule "^" "-" [R=503,L]
+    RewriteCond "%{{ENV:gatekey_user}}" "^$"
+    RewriteRule "^" "-" [F,L]
+    ErrorDocument 503 '{_page(site, refused.UNSURE)}'
+"""
+    return f"""\
+    # Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
+    RewriteCond "${{gatekey-issuers:${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=1"
+    RewriteRule "^" "-" [F,L]
+    # The second lock: certificates that are not let in, by serial and issuer. A list that cannot be read would pass for an empty one.
+    RewriteCond "${{gatekey-revoked:present|1}}" "!=0"
+    RewriteRule "^" "-" [F,L]
+    RewriteCond "${{gatekey-revoked:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|0}}" "!=0"
+    RewriteRule "^" "-" [F,L]
+    # Who is who: "login;groups;email;name;device". A certificate younger than the list has its login in the common name, and belongs to no group.
+    RewriteCond "%{{SSL:SSL_CLIENT_S_DN}}" "^CN=([A-Za-z0-9._@ -]+)$"
+    RewriteRule "^" "-" [E=gatekey_user:%1]
+    RewriteCond "${{gatekey-people:%{{SSL:SSL_CLIENT_M_SERIAL}}_${{gatekey-escape:%{{SSL:SSL_CLIENT_I_DN}}}}|}}" {person.replace("!", "")}
+    RewriteRule "^" "-" [{take}]
+    RewriteCond "%{{ENV:gatekey_user}}" "^$"
+    RewriteRule "^" "-" [F,L]
+{_groups(site)}"""
 
 
 def _listen(site: Site) -> str:
@@ -173,6 +226,8 @@ def _crl(site: Site) -> str:
     SSLCARevocationFile "{site.bundle}/all.crl.pem"
     SSLCARevocationCheck chain
 """
+    if site.decision:
+        return "    # No CRL: it would count from the next restart only, and shut out everybody when it is past its date.\n"
     return f"""\
     # {site.revoked} certificates are revoked. OpenSSL would walk a CRL of that length at every handshake, so it is not used here: the lock by serial and
     # issuer below (gatekey-revoked) carries revocation alone. For lists of this length make it a DBM file: httxt2dbm -i revoked.txt -o revoked.dbm.

@@ -10,7 +10,7 @@ import re
 from ..model import headers
 from . import page as refused
 from .apache import look_alikes
-from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
+from .site import LAST_WORDS, DECISION_IDLE, DECISION_PATIENCE, Configuration, Site, address, bracketed, checked, decision, upstream
 
 RELOAD = ("systemctl", "reload", "caddy")
 
@@ -23,12 +23,15 @@ def configuration(site: Site) -> Configuration:
     site = checked(site)
     folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
     file = f"{folder}/gatekey-{site.host}.caddy"
+    lock = f"Caddy cannot read CRLs: a revoked certificate is refused by its serial and issuer; reload at every change of {site.bundle}"
+    if site.decision:
+        lock = "a WebSocket that is open when its owner is revoked stays open until Caddy is reloaded: it was one request"
     notes = [
-        f"Caddy cannot read CRLs: a revoked certificate is refused by its serial and issuer; reload at every change of {site.bundle}",
-        "Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because the lists are asked at every request",
+        lock,
+        f"Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because {'the decision endpoint is' if site.decision else 'the lists are'} asked at every request",
         f"the first line of the Caddyfile must be `import {folder}/gatekey-global.caddy` (or have its options), then `import {file}`",
     ]
-    if max(site.revoked, site.people) > LINES_MOST:
+    if not site.decision and max(site.revoked, site.people) > LINES_MOST:
         notes.append(
             f"the lists have {max(site.revoked, site.people)} lines, and Caddy walks them at every request: beyond {LINES_MOST} take nginx, Apache or HAProxy"
         )
@@ -60,7 +63,6 @@ def _text(site: Site) -> str:
     for host, port in map(address, site.listen):
         ports.setdefault(port, []).append(bracketed(host))
     blocks = "".join(f"\nhttps://{site.host}:{port} {{\n\tbind {' '.join(hosts)}\n\timport {snippet}\n}}\n" for port, hosts in ports.items())
-    key = '"{tls_client_serial} {tls_client_issuer}"'
     return f"""\
 # Gatekey: {site.host}, for people with a certificate only.
 
@@ -82,6 +84,18 @@ def _text(site: Site) -> str:
 			~^[0-9]+$ 1
 			default 0
 		}}
+{_second_lock(site)}\
+		reverse_proxy {_proxy(site)}
+	}}
+}}
+{blocks}{_redirect(site)}"""
+
+
+def _second_lock(site: Site) -> str:
+    if site.decision:
+        return _asked(site)
+    key = '"{tls_client_serial} {tls_client_issuer}"'
+    return f"""\
 		# Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
 		map {{tls_client_issuer}} {{gatekey_issuer}} {{
 			import {site.bundle}/issuers.caddy
@@ -121,10 +135,89 @@ def _text(site: Site) -> str:
 		request_header @gatekey_hops -Connection
 		# Who is there, for the app. All but X-Client-User are percent-encoded UTF-8; Client-Cert is that of RFC 9440.
 {_identity()}
-		reverse_proxy {_proxy(site)}
-	}}
-}}
-{blocks}{_redirect(site)}"""
+"""
+
+
+#: Headers of the client that the decision endpoint is not told.
+_KEPT = ("Cookie", "Authorization", "Referer", "Upgrade", "Connection", "Sec-*", "Content-*", "If-*", "Range", "Expect", "X-Forwarded-*")
+#: Headers in which the decision endpoint is asked: never taken from a client.
+_QUESTION = ("X-Gatekey-Serial", "X-Gatekey-Issuer", "X-Gatekey-Site", "X-Gatekey-Groups")
+
+
+def _asked(site: Site) -> str:
+    """`forward_auth`, written out: its short form has no word for the page of a refusal."""
+    question = "\n".join(f"\t\trequest_header -{name}" for name in _QUESTION)
+    endpoint = decision(site)
+    place, secure = f"unix/{endpoint.host}", ""
+    if endpoint.scheme != "unix":
+        place = endpoint.url
+        secure = f"""\
+				# Proves that we are a web server: a certificate of ours whose holder has the role "proxy".
+				tls_client_auth {site.decision_certificate} {site.decision_key}
+				tls_trusted_ca_certs {site.decision_trust}
+				tls_server_name {endpoint.host}
+"""
+    groups = f'\t\t\theader_up X-Gatekey-Groups "{",".join(map(headers.encode, site.groups))}"\n' if site.groups else ""
+    answer = "{http.reverse_proxy.header."
+    taken = {name: f"{answer}{name}}}" for name in (headers.USER, headers.NAME, headers.EMAIL, headers.GROUPS, headers.DEVICE, headers.SERIAL, headers.ISSUER)}
+    values = {**taken, headers.VERIFY: "SUCCESS", headers.CLIENT_CERT: ":{tls_client_certificate_der_base64}:"}
+    told = {sentence: [word for word, its in refused.SENTENCES.items() if its == sentence] for sentence in refused.SENTENCES.values()}
+    pages = "".join(
+        f"\t\t\t@gatekey_{word.replace('-', '_')} {{\n\t\t\t\tstatus 403\n\t\t\t\theader X-Gatekey-Why {word}\n\t\t\t}}\n"
+        f"\t\t\thandle_response @gatekey_{word.replace('-', '_')} {{\n{_answer(site, sentence, 403)}\t\t\t}}\n"
+        for sentence, words in told.items() if sentence != refused.UNSURE for word in words
+    )
+    return f"""\
+		# Whoever is refused gets a page and no byte of the app.
+{_refuse(site, refused.NO_CERTIFICATE, "none", "{gatekey_shown}", "1")}
+		# Everything goes that a client may have sent as an identity, also under names with underscores that many apps take for it.
+{_taken()}
+{question}
+		# "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
+		@gatekey_hops not header_regexp Connection "(?i)^(close|upgrade|keep-alive|keep-alive, *upgrade)$"
+		request_header @gatekey_hops -Connection
+
+		# The second lock, at every request: also on resumed sessions and open connections. No answer, or a strange one, is a no.
+		# This is `forward_auth`, written out for the sake of the pages.
+		reverse_proxy {place} {{
+			method GET
+			rewrite /decision
+			# What is no business of the service's, and may be long, or would make it another kind of request.
+{chr(10).join(f"			header_up -{name}" for name in _KEPT)}
+			header_up Host gatekey
+			header_up Client-Cert ":{{tls_client_certificate_der_base64}}:"
+			header_up X-Gatekey-Site {site.host}
+{groups}\
+			transport http {{
+				dial_timeout {DECISION_PATIENCE}s
+				response_header_timeout {DECISION_PATIENCE}s
+				keepalive {DECISION_IDLE}s
+				keepalive_idle_conns_per_host 64
+				compression off
+{secure}\
+			}}
+			@gatekey_allowed {{
+				status 200
+				header X-Client-User *
+			}}
+			handle_response @gatekey_allowed {{
+				# Who is there, for the app. All but X-Client-User are percent-encoded UTF-8; Client-Cert is that of RFC 9440.
+{chr(10).join(f'				request_header {name} "{value}"' for name, value in values.items())}
+			}}
+{pages}\
+			handle_response {{
+{_answer(site, refused.UNSURE, 503)}\
+			}}
+		}}
+"""
+
+
+def _answer(site: Site, sentence: str, status: int) -> str:
+    return f"""\
+				header Content-Type "text/html; charset=utf-8"
+				header Cache-Control no-store
+				respond `{refused.page(site, sentence)}` {status}
+"""
 
 
 def _options(site: Site) -> str:

@@ -19,6 +19,9 @@ def configuration(site: Site) -> Configuration:
     Raises Refused for a site that cannot be written, and for OPTIONS without a certificate.
     """
     site = checked(site)
+    if site.decision:
+        hint = "leave out --decision: its Lua asks the lists of the bundle at every request; or take nginx, Apache, HAProxy or Caddy"
+        raise Refused("server-cannot", "this configuration of Envoy cannot ask the decision endpoint", hint=hint)
     if site.static_options:
         hint = "take nginx, Apache, HAProxy or Caddy, or serve the API under the same host as the pages"
         raise Refused("server-cannot", "this configuration of Envoy cannot answer OPTIONS without a certificate and ask for one otherwise", hint=hint)

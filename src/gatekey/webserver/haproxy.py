@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from ..model import headers
 from . import page as refused
-from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, upstream
+from ..errors import Refused
+from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
 RELOAD = ("systemctl", "reload", "haproxy")
 
@@ -22,10 +24,18 @@ def configuration(site: Site) -> Configuration:
     notes = [f"HAProxy must be told to read it: `haproxy -f /etc/haproxy/haproxy.cfg -f {file}` (Debian: EXTRAOPTS in /etc/default/haproxy)"]
     if site.key not in (site.certificate, f"{site.certificate}.key"):
         notes.append(f"HAProxy looks for the key beside the certificate: ln -s {site.key} {site.certificate}.key")
-    if not site.crl_at_handshake:
+    programs = {}
+    if site.decision:
+        if decision(site).scheme != "unix":
+            hint = "let the service listen on a Unix socket of this host (proxy.listen), or bring one here: ssh -L, socat or stunnel"
+            raise Refused("server-cannot", "HAProxy's HTTP client has no client certificate, so it cannot prove itself over HTTPS", hint=hint)
+        programs[_script(site)] = Path(__file__).with_name("decision.lua").read_text()
+        notes.append(f"the script that asks must stand beside it: gatekey webserver haproxy --script > {_script(site)}")
+        notes.append("a WebSocket that is open when its owner is revoked stays open until HAProxy is reloaded: it was one request")
+    elif not site.crl_at_handshake:
         notes.append(f"{site.revoked} certificates are revoked: the CRL is left out of the handshake, the lock by issuer and serial carries revocation alone")
     check = ("haproxy", "-c", "-f", file)
-    return Configuration("haproxy", file, _text(site), {}, tuple(notes), RELOAD, check)
+    return Configuration("haproxy", file, _text(site), {}, tuple(notes), RELOAD, check, programs)
 
 
 def _text(site: Site) -> str:
@@ -48,7 +58,7 @@ global
     # Room for the certificate that is added to the request as a header.
     tune.bufsize 32768
     tune.maxrewrite 8192
-
+{_load(site)}
 frontend {label}
     mode http
     timeout client 60s
@@ -67,30 +77,17 @@ frontend {label}
     # Everything goes that a client may have sent as an identity, also under names with underscores that many apps take for it.
 {_taken()}
 {_options(site)}\
-    # Who is there: serial and issuer, in the form of the bundle's lists.
-    http-request set-var(txn.gatekey_issuer) ssl_c_i_dn(,0,rfc2253)
-    http-request set-var(txn.gatekey_key) ssl_c_serial,hex,concat(" ",txn.gatekey_issuer),url_enc
-    http-request set-var(txn.gatekey_person) var(txn.gatekey_key),map_str({site.bundle}/people.lst)
-    # "login;groups;email;name;device". A certificate younger than the list has its login in the common name, and belongs to no group.
-    http-request set-var(txn.gatekey_user) var(txn.gatekey_person),field(1,;),url_dec if {{ var(txn.gatekey_person) -m found }}
-    http-request set-var(txn.gatekey_dn) ssl_c_s_dn(,0,rfc2253)
-    http-request set-var(txn.gatekey_user) ssl_c_s_dn(cn) if !{{ var(txn.gatekey_person) -m found }} {{ var(txn.gatekey_dn) -m reg '^CN=[A-Za-z0-9._@ -]+$' }}
-
+{_who(site)}
     # Whoever is refused gets a page and no byte of the app.
 {_refuse(site, refused.NO_CERTIFICATE, "!{ ssl_c_used }")}
 {_refuse(site, refused.WITHDRAWN, "{ ssl_c_verify 23 }")}
 {_refuse(site, refused.EXPIRED, "{ ssl_c_verify 9 10 }")}
 {_refuse(site, refused.STRANGER, "!{ ssl_c_verify 0 } || !{ ssl_c_err 0 } || !{ ssl_c_ca_err 0 }")}
-    # Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
-{_refuse(site, refused.STRANGER, f"!{{ var(txn.gatekey_issuer),url_enc -m str -f {site.bundle}/issuers.lst }}")}
-    # The second lock: certificates that are not let in, by serial and issuer. `add acl` on the stats socket changes it at once, without a reload.
-{_refuse(site, refused.WITHDRAWN, f"{{ var(txn.gatekey_key) -m str -f {site.bundle}/revoked.lst }}")}
-{_refuse(site, refused.STRANGER, "!{ var(txn.gatekey_user) -m len gt 0 }")}
-{_groups(site)}\
+{_second_lock(site)}\
 
     # Who is there, for the app. All but X-Client-User are percent-encoded UTF-8; Client-Cert is that of RFC 9440.
     http-request set-header {headers.USER} %[var(txn.gatekey_user)]
-{_fields()}
+{_fields(site)}
     http-request set-header {headers.SERIAL} %[ssl_c_serial,hex]
     http-request set-header {headers.ISSUER} %[var(txn.gatekey_issuer)]
     http-request set-header {headers.VERIFY} SUCCESS
@@ -111,7 +108,58 @@ backend {label}
 {_redirect(site)}"""
 
 
+def _script(site: Site) -> str:
+    return f"{site.folder}/decision.lua"
+
+
+def _load(site: Site) -> str:
+    return f"    # Asks the decision endpoint; every thread for itself.\n    lua-load-per-thread {_script(site)}\n" if site.decision else ""
+
+
+def _who(site: Site) -> str:
+    if site.decision:
+        return """\
+    # Who is there: serial and issuer, as the decision endpoint is asked.
+    http-request set-var(txn.gatekey_issuer) ssl_c_i_dn(,0,rfc2253)
+    http-request set-var(txn.gatekey_serial) ssl_c_serial,hex
+"""
+    return f"""\
+    # Who is there: serial and issuer, in the form of the bundle's lists.
+    http-request set-var(txn.gatekey_issuer) ssl_c_i_dn(,0,rfc2253)
+    http-request set-var(txn.gatekey_key) ssl_c_serial,hex,concat(" ",txn.gatekey_issuer),url_enc
+    http-request set-var(txn.gatekey_person) var(txn.gatekey_key),map_str({site.bundle}/people.lst)
+    # "login;groups;email;name;device". A certificate younger than the list has its login in the common name, and belongs to no group.
+    http-request set-var(txn.gatekey_user) var(txn.gatekey_person),field(1,;),url_dec if {{ var(txn.gatekey_person) -m found }}
+    http-request set-var(txn.gatekey_dn) ssl_c_s_dn(,0,rfc2253)
+    http-request set-var(txn.gatekey_user) ssl_c_s_dn(cn) if !{{ var(txn.gatekey_person) -m found }} {{ var(txn.gatekey_dn) -m reg '^CN=[A-Za-z0-9._@ -]+$' }}
+"""
+
+
+def _second_lock(site: Site) -> str:
+    if site.decision:
+        groups = ",".join(map(headers.encode, site.groups)) or "-"
+        no = "var(txn.gatekey_decision) -m str"
+        told = {sentence: " ".join(word for word, its in refused.SENTENCES.items() if its == sentence) for sentence in refused.SENTENCES.values()}
+        known = "\n".join(_refuse(site, sentence, f"{{ {no} {words} }}") for sentence, words in told.items() if sentence != refused.UNSURE)
+        return f"""\
+    # The second lock, at every request: also on resumed sessions and open connections. No answer, or a strange one, is a no.
+    http-request lua.gatekey_decide unix@{decision(site).host} {site.host} {groups}
+{known}
+{_refuse(site, refused.UNSURE, f"!{{ {no} allow }}", status=503)}
+{_refuse(site, refused.STRANGER, "!{ var(txn.gatekey_user) -m len gt 0 }")}
+"""
+    return f"""\
+    # Whose certificates are let in. The trust chain has more authorities than these: a root signs others, too.
+{_refuse(site, refused.STRANGER, f"!{{ var(txn.gatekey_issuer),url_enc -m str -f {site.bundle}/issuers.lst }}")}
+    # The second lock: certificates that are not let in, by serial and issuer. `add acl` on the stats socket changes it at once, without a reload.
+{_refuse(site, refused.WITHDRAWN, f"{{ var(txn.gatekey_key) -m str -f {site.bundle}/revoked.lst }}")}
+{_refuse(site, refused.STRANGER, "!{ var(txn.gatekey_user) -m len gt 0 }")}
+{_groups(site)}"""
+
+
 def _crl_comment(site: Site) -> str:
+    if site.decision and not site.crl_at_handshake:
+        return "    # No crl-file: it would count from the next reload only, and shut out everybody when it is past its date.\n"
     if site.crl_at_handshake:
         return "    # crl-file: complete CRLs of every authority in the chain. One that is missing or past its date shuts out everybody.\n"
     return f"""\
@@ -145,9 +193,9 @@ def _options(site: Site) -> str:
     return f"{about}    http-request return status 204 {sent} if METH_OPTIONS {{ req.hdr(origin) -m str {' '.join(site.origins)} }}\n{plain}"
 
 
-def _refuse(site: Site, reason: str, condition: str) -> str:
+def _refuse(site: Site, reason: str, condition: str, status: int = 403) -> str:
     page = refused.page(site, reason).replace("\n", " ").strip()
-    return f"    http-request return status 403 content-type \"text/html; charset=utf-8\" hdr Cache-Control no-store string '{page}' if {condition}"
+    return f"    http-request return status {status} content-type \"text/html; charset=utf-8\" hdr Cache-Control no-store string '{page}' if {condition}"
 
 
 def _groups(site: Site) -> str:
@@ -160,8 +208,10 @@ def _groups(site: Site) -> str:
 """
 
 
-def _fields() -> str:
+def _fields(site: Site) -> str:
     names = (headers.GROUPS, headers.EMAIL, headers.NAME, headers.DEVICE)
+    if site.decision:
+        return "\n".join(f"    http-request set-header {name} %[var(txn.gatekey_{name.lower().rpartition('-')[2]})]" for name in names)
     known = "if { var(txn.gatekey_person) -m found }"
     return "\n".join(f"    http-request set-header {name} %[var(txn.gatekey_person),field({number},;)] {known}" for number, name in enumerate(names, 2))
 

@@ -309,7 +309,7 @@ def _configuration(server: str, site: Site) -> Configuration:
 
 
 def _texts(configuration: Configuration) -> dict[Path, str]:
-    return {Path(path): text for path, text in {**configuration.includes, configuration.file: configuration.text}.items()}
+    return {Path(path): text for path, text in {**configuration.includes, **configuration.programs, configuration.file: configuration.text}.items()}
 
 
 def _staged(server: str, there: Path, site: Site, bundle: dict[str, bytes], links: dict[Path, str]) -> Configuration:

@@ -33,15 +33,19 @@ def configuration(site: Site, running: Running | None = None) -> Configuration:
     The site's file and `00-gatekey*.conf` belong at http level. Raises Refused for a site that cannot be written.
     """
     site = checked(site)
+    if site.decision:
+        from .nginx_decision import configuration as asking
+
+        return asking(site, running)
     folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
     identity = f"{site.folder}/identity.conf"
     includes = {f"{folder}/00-gatekey.conf": _shared(site, running)}
-    notes = [_main_level(running)] if running is None or not running.shutdown_timeout else []
+    notes = [main_note(running)] if running is None or not running.shutdown_timeout else []
     for entry in site.listen:
         where = address(entry)
         default = running.default_server(where) if running else None
         if default is None or default.replaceable:
-            includes[f"{folder}/{DEFAULT_FILE}{_file_word(where)}.conf"] = _catch_all(where)
+            includes[f"{folder}/{DEFAULT_FILE}{file_word(where)}.conf"] = catch_all(where)
         notes += default.advice(where) if default else ()
     includes[identity] = _identity()
     notes.append(_crl_note(site))
@@ -130,12 +134,13 @@ map $server_port $gatekey_port {{
 """
 
 
-def _catch_all(where: tuple[str, int]) -> str:
+def catch_all(where: tuple[str, int]) -> str:
+    """The default server of a socket: it refuses every handshake without a known name."""
     return f"""\
-# Gatekey: who asks {_listen(where)} for no name or for an unknown one gets no handshake. This server decides for all its siblings on this socket about
+# Gatekey: who asks {listen_words(where)} for no name or for an unknown one gets no handshake. This server decides for all its siblings on this socket about
 # session resumption and protocol versions: the three lines must stand here, and no server of this socket may have an ssl_session_ticket_key.
 server {{
-    listen {_listen(where)} ssl default_server;
+    listen {listen_words(where)} ssl default_server;
     server_name _;
     ssl_reject_handshake on;
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -152,7 +157,7 @@ def _site(site: Site, identity: str) -> str:
 # Gatekey: {site.host}, for people with a certificate only. Belongs at http level, beside 00-gatekey.conf.
 
 server {{
-{indent("".join(f"listen {_listen(address(entry))} ssl;{chr(10)}" for entry in site.listen), "    ")}\
+{indent("".join(f"listen {listen_words(address(entry))} ssl;{chr(10)}" for entry in site.listen), "    ")}\
     server_name {site.host};
 
     # A certificate of its own, without a wildcard: otherwise browsers carry requests for this site over connections to its siblings (421).
@@ -179,7 +184,7 @@ server {{
     if ($ssl_server_name !~* "^{name}$") {{
         return 421;
     }}
-{_options(site)}\
+{options(site)}\
     # All of these stand here and in no location, so that no location can be forgotten.
     if ($ssl_client_verify != SUCCESS) {{
         return 403;
@@ -208,11 +213,11 @@ server {{
     # Every location that passes requests on needs the include: one proxy_set_header of its own, and nginx drops all that it would have inherited.
     location / {{
         include {identity};
-{indent(_proxy(site), "        ")}\
+{indent(proxy(site), "        ")}\
     }}
 }}
 
-{_redirect(site)}"""
+{redirect(site)}"""
 
 
 def _crl(site: Site) -> str:
@@ -227,7 +232,8 @@ def _crl(site: Site) -> str:
 """
 
 
-def _options(site: Site) -> str:
+def options(site: Site) -> str:
+    """The answer to OPTIONS where nobody asks for a certificate."""
     if not site.static_options:
         return ""
     origins = "|".join(re.escape(origin) for origin in site.origins)
@@ -270,7 +276,8 @@ def _groups(site: Site) -> str:
 """
 
 
-def _proxy(site: Site) -> str:
+def proxy(site: Site) -> str:
+    """How requests go on to the app."""
     app = upstream(site)
     if app.scheme == "unix":
         return f"proxy_pass http://unix:{app.host};\n"
@@ -286,13 +293,14 @@ proxy_ssl_name {app.host};
 """
 
 
-def _redirect(site: Site) -> str:
+def redirect(site: Site) -> str:
+    """The server for plain HTTP."""
     if not site.plain:
         return ""
     return f"""\
 # Plain HTTP: a redirect and nothing else.
 server {{
-{indent("".join(f"listen {_listen(address(entry))};{chr(10)}" for entry in site.plain), "    ")}\
+{indent("".join(f"listen {listen_words(address(entry))};{chr(10)}" for entry in site.plain), "    ")}\
     server_name {site.host};
     server_tokens off;
     return 301 https://{site.public_host}$request_uri;
@@ -337,7 +345,8 @@ def main_level() -> str:
     )
 
 
-def _main_level(running: Running | None) -> str:
+def main_note(running: Running | None) -> str:
+    """What the administrator is told about worker_shutdown_timeout."""
     where = f" {running.main_file}" if running else " /etc/nginx/nginx.conf"
     return (
         f"put `worker_shutdown_timeout {LAST_WORDS}s;` at the top of{where}, outside of http {{}}: without it a WebSocket outlives every reload, "
@@ -351,9 +360,11 @@ def _crl_note(site: Site) -> str:
     return f"{site.revoked} certificates are revoked: the CRL is left out of the handshake, the lock by issuer and serial carries revocation alone"
 
 
-def _listen(where: tuple[str, int]) -> str:
+def listen_words(where: tuple[str, int]) -> str:
+    """An address as `listen` takes it."""
     return f"{bracketed(where[0])}:{where[1]}"
 
 
-def _file_word(where: tuple[str, int]) -> str:
+def file_word(where: tuple[str, int]) -> str:
+    """An address as part of a file's name."""
     return re.sub(r"[^0-9A-Za-z.]", "-", f"{where[0]}_{where[1]}").replace("_", "-")

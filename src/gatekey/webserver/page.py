@@ -9,6 +9,12 @@ WITHDRAWN = "The certificate that you showed has been withdrawn."
 EXPIRED = "The certificate that you showed is past its date, or not valid yet."
 STRANGER = "The certificate that you showed was not issued for this place."
 NOT_FOR_YOU = "Your certificate is in order, but this page is not open to the groups that you belong to."
+NOT_LET_IN = "The certificate that you showed is not let in here: it was withdrawn, or it was never issued for this place."
+UNSURE = "Who may enter cannot be found out at this moment, so the door stays closed. Try again in a minute."
+#: What the decision endpoint says in X-Gatekey-Why, as the sentence on the page.
+SENTENCES = {
+    "unknown": NOT_LET_IN, "revoked": WITHDRAWN, "left": WITHDRAWN, "expired": EXPIRED, "not-yet-valid": EXPIRED, "wrong-group": NOT_FOR_YOU, "stale": UNSURE,
+}  # fmt: skip
 #: What a server says that cannot tell the cases apart.
 ANY_REASON = "Your browser showed no certificate, or one that is not let in here."
 

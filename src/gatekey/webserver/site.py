@@ -16,6 +16,12 @@ CRL_MOST = 5_000
 #: Seconds after a reload until connections of the old configuration are cut, WebSockets included.
 LAST_WORDS = 10
 
+#: Where the service listens for web servers of the same host (gatekey.toml: proxy.listen).
+DECISION = "unix:/run/gatekey/proxy.sock"
+
+#: Seconds until a decision must be there; the service closes a connection that has been idle for 15.
+DECISION_PATIENCE, DECISION_IDLE = 3, 10
+
 #: Every address of this host.
 ANY, ANY6 = "0.0.0.0", "::"  # noqa: S104  a web server's business
 
@@ -28,6 +34,8 @@ class Site(NamedTuple):
     `listen`, `plain`: `ADDRESS:PORT` for HTTPS and for the redirect from HTTP. `static_options`: OPTIONS is answered by a bare 204 without a certificate;
     `origins`: who is named in its CORS headers. `revoked`, `people`: how many entries the deny list and the list of people have. `contact`: whom a
     refused person may ask.
+    `decision`: `unix:/path` or `https://HOST:PORT` of the service, which is then asked at every request; over HTTPS the web server shows
+    `decision_certificate` with `decision_key` and checks the service against `decision_trust`. `crl`: then also check the bundle's CRLs in the handshake.
     """
 
     host: str
@@ -44,10 +52,15 @@ class Site(NamedTuple):
     revoked: int = 0
     people: int = 0
     contact: str = ""
+    decision: str = ""
+    decision_certificate: str = ""
+    decision_key: str = ""
+    decision_trust: str = ""
+    crl: bool = False
 
     @property
     def crl_at_handshake(self) -> bool:
-        return self.revoked <= CRL_MOST
+        return self.revoked <= CRL_MOST and (self.crl or not self.decision)
 
     @property
     def label(self) -> str:
@@ -89,7 +102,7 @@ class Upstream(NamedTuple):
 class Configuration(NamedTuple):
     """The texts for one web server. `text` is the site's own file, called `file`; `includes`: path -> text of every other file that it reads.
 
-    `notes`: sentences for the administrator. `reload` and `check`: the commands, as lists of words.
+    `notes`: sentences for the administrator. `reload` and `check`: the commands, as lists of words. `programs`: path -> text of what it runs, no configuration.
     """
 
     server: str
@@ -99,6 +112,7 @@ class Configuration(NamedTuple):
     notes: tuple[str, ...]
     reload: tuple[str, ...]
     check: tuple[str, ...]
+    programs: dict[str, str] = {}  # noqa: RUF012  nobody writes into it
 
     @property
     def whole(self) -> str:
@@ -126,6 +140,9 @@ def checked(site: Site) -> Site:
         certificate=site.certificate or f"{site.folder}/{site.host}.chain.crt",
         key=site.key or f"{site.folder}/{site.host}.key",
         bundle=site.bundle or f"{site.folder}/bundle",
+        decision_certificate=site.decision_certificate or f"{site.folder}/proxy.chain.crt",
+        decision_key=site.decision_key or f"{site.folder}/proxy.key",
+        decision_trust=site.decision_trust or f"{site.folder}/servers-root.crt",
     )
     reasons = tuple(_reasons(named))
     if reasons:
@@ -140,7 +157,13 @@ def _reasons(site: Site) -> list[Reason]:
     found = []
     if problem := host_problem(site.host, wildcard=False):
         found.append(bad(problem, "give the name of the website, for example app.example.com"))
-    for what, path in (("certificate", site.certificate), ("key", site.key), ("folder", site.folder), ("bundle folder", site.bundle)):
+    paths = [("certificate", site.certificate), ("key", site.key), ("folder", site.folder), ("bundle folder", site.bundle)]
+    if site.decision:
+        paths += [("certificate for the decision endpoint", site.decision_certificate), ("key for the decision endpoint", site.decision_key)]
+        paths.append(("root of the decision endpoint", site.decision_trust))
+        if (endpoint := _upstream(site.decision)) is None or endpoint.scheme == "http":
+            found.append(bad(f"the decision endpoint {site.decision!r} is neither unix:/path nor https://HOST:PORT", f"write {DECISION}"))
+    for what, path in paths:
         if not _PATH.fullmatch(path):
             found.append(bad(f"the {what} {path!r} is not an absolute path of letters, digits and /._@+=:-", "give another path"))
     if _upstream(site.upstream) is None:
@@ -166,6 +189,14 @@ def upstream(site: Site) -> Upstream:
     found = _upstream(site.upstream)
     if found is None:
         raise ValueError("the site was not checked")
+    return found
+
+
+def decision(site: Site) -> Upstream:
+    """Where a checked site asks at every request."""
+    found = _upstream(site.decision)
+    if found is None:
+        raise ValueError("the site was not checked, or asks nobody")
     return found
 
 

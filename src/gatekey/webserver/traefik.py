@@ -8,13 +8,16 @@ from __future__ import annotations
 from ..errors import Refused
 from ..model import headers
 from .apache import look_alikes
-from .site import Configuration, Site, address, bracketed, checked, upstream
+from .site import Configuration, Site, address, bracketed, checked, decision, upstream
 
 #: Traefik watches its folder by itself and has no checker.
 RELOAD: tuple[str, ...] = ()
 CHECK: tuple[str, ...] = ()
 
 _LETS_IN = "Traefik LETS REVOKED CERTIFICATES IN: it has neither CRLs nor a list of serials. Only an app that asks gatekey.identity refuses them"
+
+
+_ASKS = "The decision endpoint is asked at every request (ForwardAuth); whatever it does not answer with 200 is a no"
 
 
 def configuration(site: Site) -> Configuration:
@@ -24,13 +27,15 @@ def configuration(site: Site) -> Configuration:
     """
     site = checked(site)
     hint = "take nginx, Apache, HAProxy or Caddy, or let the app decide with gatekey.identity"
-    if site.groups:
+    if site.decision and decision(site).scheme != "https":
+        raise Refused("server-cannot", "Traefik asks by https only", hint="--decision https://HOST:8443, with a client certificate whose holder has the role proxy")
+    if site.groups and not site.decision:
         raise Refused("server-cannot", "Traefik cannot tell one certificate from another, so it cannot keep a site for some groups", hint=hint)
     if site.static_options:
         raise Refused("server-cannot", "Traefik cannot answer OPTIONS without a certificate and ask for one otherwise", hint=hint)
     folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
     notes = (
-        _LETS_IN,
+        *(() if site.decision else (_LETS_IN,)),
         "this configuration was written by Traefik's documentation and not run: knock at the site with `gatekey check` before you rely on it",
         "Traefik reads the folder again by itself; an old connection or WebSocket goes on, and so does a TLS session where disableSessionTickets is unknown",
         "tls.options.default counts for every router without options of its own: give public sites `options: gatekey-public`",
@@ -45,7 +50,7 @@ def _text(site: Site) -> str:
     return f"""\
 # Gatekey: {site.host}, for people with a certificate only. For a folder that Traefik's file provider watches.
 #
-# {_LETS_IN}.
+# {_ASKS if site.decision else _LETS_IN}.
 # Written by Traefik's documentation and NOT RUN by Gatekey's tests: knock at the site with `gatekey check` before you rely on it.
 #
 # The static configuration needs, beside `providers: {{file: {{directory: ..., watch: true}}}}`:
@@ -56,7 +61,7 @@ http:
     {label}:
       rule: "Host(`{site.host}`)"
       entryPoints: [gatekey]
-      middlewares: [{label}-strip, {label}-certificate]
+      middlewares: [{label}-strip, {label}-certificate{f', {label}-decision' if site.decision else ''}]
       service: {label}
       tls:
         options: gatekey
@@ -76,6 +81,7 @@ http:
     {label}-certificate:
       passTLSClientCert:
         pem: true
+{_decision(site, label)}\
     {label}-redirect:
       redirectScheme:
         scheme: https
@@ -107,6 +113,37 @@ tls:
     gatekey-public:
       minVersion: VersionTLS12
       sniStrict: true
+"""
+
+
+def _decision(site: Site, label: str) -> str:
+    if not site.decision:
+        return ""
+    groups = f'          X-Gatekey-Groups: "{",".join(map(headers.encode, site.groups))}"\n' if site.groups else ""
+    taken = (headers.USER, headers.NAME, headers.EMAIL, headers.GROUPS, headers.DEVICE, headers.SERIAL, headers.ISSUER, headers.VERIFY)
+    answered = "".join(f"          - {name}\n" for name in taken)
+    return f"""\
+    # Then the question: the certificate above, and which site it is. Both are ours: what the client sent under these names was taken away first.
+    {label}-decision:
+      chain:
+        middlewares: [{label}-question, {label}-ask]
+    {label}-question:
+      headers:
+        customRequestHeaders:
+          X-Gatekey-Serial: ""
+          X-Gatekey-Issuer: ""
+          X-Gatekey-Site: "{site.host}"
+{groups}\
+    {label}-ask:
+      forwardAuth:
+        address: "{decision(site).url}/decision"
+        trustForwardHeader: false
+        authResponseHeaders:
+{answered}\
+        tls:
+          ca: "{site.decision_trust}"
+          cert: "{site.decision_certificate}"
+          key: "{site.decision_key}"
 """
 
 
