@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from ..errors import GatekeyError, Misconfigured, Unavailable
 
 #: A disk with less room than this has none: the smallest thing that SQLite must write beside a ledger is 32 KiB (bytes).
 _ROOM = 64 * 1024
+#: How long a writer sleeps before it tries the lock again (seconds).
+_PAUSE = 0.001
 
 
 class SQLite:
@@ -52,8 +55,25 @@ class SQLite:
         connection.execute("PRAGMA journal_mode=WAL")
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """A transaction that already holds the write lock, so that what it reads stays true until it commits."""
-        connection.execute("BEGIN IMMEDIATE")
+        """A transaction that already holds the write lock, so that what it reads stays true until it commits.
+
+        SQLite's own waiting sleeps longer and longer, up to a tenth of a second, while the lock is long free again: with several processes that write, most
+        of the time would pass asleep.
+        """
+        deadline = time.monotonic() + self.patience
+        connection.execute("PRAGMA busy_timeout=0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as busy:
+                    # Also SQLITE_BUSY_RECOVERY: somebody was killed, and another process is putting the WAL in order.
+                    if not busy.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
+                        raise
+                time.sleep(_PAUSE)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
 
     def commit(self, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")
@@ -81,7 +101,7 @@ class SQLite:
         name = getattr(error, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
             return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
-        if name in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
+        if name in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE") or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
             return Unavailable("disk-full", f"no room is left on the disk of {self.path} to write this", hint="make room and try again", path=str(self.path))
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
             return Misconfigured(
