@@ -19,6 +19,7 @@ from .session import Family, Session, Verb, pass_session
 
 if TYPE_CHECKING:
     from ..webserver.agent_config import Config
+    from ..webserver.agent_source import Source
     from ..webserver.agent_status import Status
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -79,17 +80,17 @@ def _load(ctx: click.Context, given: Path | None) -> Config:
 def _run(session: Session, config: Config, once: bool, older: bool, root: str | None) -> int:
     if os.name != "posix":
         raise Misconfigured("agent-cannot", "the agent runs on Linux and other POSIX systems", hint="gatekey bundle --out DIR writes the files anywhere")
-    from ..webserver.agent import Agent, Allowed, serve
-    from ..webserver.agent_source import Folder
+    from ..webserver.agent import Agent, Allowed, serve, tell
 
     allowed = Allowed(older, agent_config.fingerprint(root) if root else "")
-    source = Folder(config.source)
+    source = _source(config, session)
     worker = Agent(config, source, SystemClock().now, _log(session), service=not once, ready=lambda: _notify("READY=1\n"))
     try:
         if not once:
             serve(worker, source, _notify)
             return 0
         problem = worker.settle(allowed)
+        tell(worker.status, source)
         if session.json:
             say.as_json(worker.status.as_dict())
         if problem:
@@ -97,6 +98,18 @@ def _run(session: Session, config: Config, once: bool, older: bool, root: str | 
         return 1 if worker.status.warning else 0
     finally:
         source.close()
+
+
+def _source(config: Config, session: Session) -> Source:
+    """A folder, or the service."""
+    if isinstance(config.source, Path):
+        from ..webserver.agent_source import Folder
+
+        return Folder(config.source)
+    from ..ports import SystemEntropy
+    from ..webserver.agent_network import Service
+
+    return Service(config.source, SystemClock().now, SystemEntropy().bytes, _log(session))
 
 
 def _log(session: Session) -> Callable[[str, str], None]:

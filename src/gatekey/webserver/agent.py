@@ -94,13 +94,12 @@ class Agent:
                 self._remember()  # 1
                 problem = self._tried(lambda: self._bring(allowed))  # 2, 3
                 problem = self._tried(self._load) or problem  # 4, 5
-                self._account(problem)  # 6
+                return self._account(problem)  # 6
         except OSError as error:
             problem = files.explain(error, error.filename or self.config.target)
-            self._tell(problem)
         except GatekeyError as error:
             problem = error
-            self._tell(problem)
+        self._tell(problem)
         return problem
 
     @staticmethod
@@ -139,13 +138,14 @@ class Agent:
     def _look(self) -> None:
         """What the target holds now. Nothing, if it is damaged: then it is replaced."""
         seen = self._target.stamp()
-        if self._there and seen == self._target_seen and all(os.path.isfile(self.config.target / name) for name in self._there.names):
-            return
-        self._there, self._target_seen = None, seen
-        with contextlib.suppress(GatekeyError):
-            self._there = self._in_place(understood(self._target.read() or {}, self.config.kind.lists))
-        if self._there and self._there.digest == self._status.loaded:
-            self._running_list = self._there.deny_list
+        if self._there is None or seen != self._target_seen:
+            self._there, self._target_seen = None, seen
+            with contextlib.suppress(GatekeyError):
+                self._there = self._in_place(understood(self._target.read() or {}, self.config.kind.lists))
+            if self._there and self._there.digest == self._status.loaded:
+                self._running_list = self._there.deny_list
+        if self._there and not all(os.path.isfile(self.config.target / name) for name in self._there.names):
+            self._there = self._there._replace(manifest=b"")  # somebody took a file away: so nothing that is published is the same
 
     def _in_place(self, bundle: Bundle) -> InPlace:
         contents = bundle.contents
@@ -196,6 +196,8 @@ class Agent:
                 # Killed before the status is written, it is reloaded once more.
                 server.reload(config.reload, config.timeout)
                 reloaded = "was reloaded"
+                if config.probe:
+                    server.probe(config.probe, config.timeout)
             self._running_list = there.deny_list
         elif there.bundle.number == status.serving_number:
             return
@@ -259,8 +261,8 @@ class Agent:
 
     # Step 6
 
-    def _account(self, problem: GatekeyError | None) -> None:
-        """Writes the status when it has changed, and says each thing once."""
+    def _account(self, problem: GatekeyError | None) -> GatekeyError | None:
+        """Writes the status when it has changed, and says each thing once; answers with what is wrong now."""
         now = self._now()
         if self._there:
             bundle = self._there.bundle
@@ -268,13 +270,16 @@ class Agent:
             roots = self._status.roots or tuple(sorted(bundle.roots))
             until = fresh_until(bundle, now)
             self._status = self._status._replace(number=bundle.number, made_at=bundle.made_at, fresh_until=until, crls=crls, roots=roots)
-        if not self._passing(problem):
+        passing = self._passing(problem)
+        if not passing:
             before = self._status.problem
             since = before.since if problem and before and before.code == problem.code else now
             self._status = self._status._replace(problem=Problem(problem.code, problem.message, problem.hint, since) if problem else None)
-            self._tell(problem)
         self._warn(now)
-        self._write()
+        unwritten = self._tried(self._write)
+        if unwritten or not passing:
+            self._tell(problem or unwritten)
+        return problem or unwritten
 
     def _passing(self, problem: GatekeyError | None) -> bool:
         """Whether a problem is of the kind that passes by itself, and may still do so."""
@@ -332,6 +337,7 @@ def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> None:
         failed = 0
         while not signals.stopped:
             problem = agent.settle()
+            tell(agent.status, source)
             failed = failed + 1 if problem else 0
             notify(f"READY=1\nWATCHDOG=1\nSTATUS={agent.status.health}: revocation {agent.status.serving_number} is in force\n")
             pause = min(FIRST_PAUSE * 2 ** min(failed - 1, 16), LONGEST_PAUSE) if failed else float(statuses.ALIVE)
@@ -340,6 +346,12 @@ def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> None:
             source.wait(pause, signals.handle)
             signals.drain()
         notify("STOPPING=1\n")
+
+
+def tell(status: statuses.Status, source: Source) -> None:
+    """Reports what the web server has taken over, where somebody wants to know."""
+    if status.serving_number >= 0:
+        source.took_over(status.serving_number, status.serving_since)
 
 
 class _Signals:

@@ -14,7 +14,8 @@ DEFAULT = Path("/etc/gatekey/agent.toml")
 
 #: Every key of the agent's configuration with what it means; docs/reference/agent.md lists them all, a test compares.
 KEYS: dict[str, str] = {
-    "source": "the folder that the authority publishes (`publish` in its gatekey.toml), on this machine or mounted here",
+    "source": "the folder that the authority publishes (`publish` in its gatekey.toml), on this machine or mounted here; or the service's private listener, "
+    "`https://HOST:PORT`",
     "target": "the folder that the web server's configuration names; only the agent writes there",
     "server": "`nginx`, `apache`, `haproxy`, `caddy` or `other`: which lists it reads, and its usual commands",
     "check": "the command with which the server tests its configuration, as a list of words; absent: the server's usual one",
@@ -24,22 +25,44 @@ KEYS: dict[str, str] = {
     "warn": 'how long before a CRL runs out it warns, such as `"10d"` (the default)',
     "timeout": 'how long a command may take, such as `"60s"` (the default)',
     "status": "where the status is written; absent: beside the target, `TARGET.agent.json`",
+    "probe": "a command, as a list of words, that ends with 0 when the server has taken the files over; run after each reload until it does; absent: none",
+    "certificate": "for a service as source: the agent's own client certificate, of a holder with the role proxy; the agent renews it here",
+    "key": "for a service as source: the private key of that certificate, readable by its owner only",
+    "roots": "for a service as source: a PEM file with the root that the service's certificate comes from (`gatekey authority export servers-root`)",
+    "name": "for a service as source: what this place is called beside the login of the certificate, when several agents share one; absent: the login alone",
     "runtime": "HAProxy's stats socket (`level admin`): a revocation counts there at once, before the reload",
 }
 _NEEDED = ("source", "target", "server")
-_PATHS = ("source", "target", "status", "runtime")
+_PATHS = ("source", "target", "status", "runtime", "certificate", "key", "roots")
+_REMOTE = ("certificate", "key", "roots")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPANS = ("warn", "timeout")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Remote(NamedTuple):
+    """Where the service is and who we are there: `url` as it was written, our certificate with its key, the PEM of the roots that it is believed by."""
+
+    url: str
+    host: str
+    port: int
+    certificate: Path
+    key: Path
+    roots: Path
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.url
 
 
 class Config(NamedTuple):
     """What the TOML says. Paths are absolute; `roots` are fingerprints in upper-case hex, none where the first root counts; `warn` and `timeout` in seconds.
 
-    `reload_on` is () where every file counts but those that apps read by themselves.
+    `source`: a folder, or the service. `reload_on` is () where every file counts but those that apps read by themselves.
     """
 
     file: Path
-    source: Path
+    source: Path | Remote
     target: Path
     server: str
     check: tuple[str, ...]
@@ -50,6 +73,7 @@ class Config(NamedTuple):
     timeout: int
     status: Path
     runtime: Path | None
+    probe: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -85,7 +109,7 @@ def parse(text: str, path: Path) -> Config:
     kind, target = KINDS[data["server"]], Path(data["target"])
     return Config(
         file=path,
-        source=Path(data["source"]),
+        source=_remote(data) if _is_url(data["source"]) else Path(data["source"]),
         target=target,
         server=data["server"],
         check=tuple(data.get("check", kind.check)),
@@ -96,7 +120,34 @@ def parse(text: str, path: Path) -> Config:
         timeout=parse_span(data.get("timeout", "60s")),
         status=Path(data.get("status", target.with_name(f"{target.name}.agent.json"))),
         runtime=Path(data["runtime"]) if "runtime" in data else None,
+        probe=tuple(data.get("probe", ())),
     )
+
+
+def _is_url(source: str) -> bool:
+    return "://" in source
+
+
+def _remote(data: dict[str, Any]) -> Remote:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(data["source"])
+    certificate, key, roots = (Path(data[key]) for key in _REMOTE)
+    return Remote(data["source"].rstrip("/"), parts.hostname or "", parts.port or 443, certificate, key, roots, data.get("name", ""))
+
+
+def _url_mistake(url: str) -> str | None:
+    """Why this cannot be the service's address."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and url.isascii() and not any(c.isspace() for c in url)
+    except ValueError:
+        return f"source: {url!r} is not a URL"
+    if right and not (parts.username or parts.password or parts.query or parts.fragment or parts.path not in ("", "/")):
+        return None
+    return f"source: must be a folder or https://HOST:PORT, and is {url!r}"
 
 
 def fingerprint(text: str) -> str:
@@ -119,7 +170,7 @@ def _mistake(key: str, value: Any) -> str | None:
 
         near = difflib.get_close_matches(key, KEYS, 1)
         return f"{key}: is not a known key" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}")
-    if key in ("check", "reload"):
+    if key in ("check", "reload", "probe"):
         good = isinstance(value, list) and all(isinstance(word, str) and word and "\0" not in word for word in value)
         return None if good else f'{key}: must be a list of words, such as ["systemctl", "reload", "nginx"]; there is no shell in between'
     if key == "reload-on":
@@ -131,6 +182,10 @@ def _mistake(key: str, value: Any) -> str | None:
         return f"{key}: must be text in quotes"
     if key == "server" and value not in KINDS:
         return f"server: is {value!r}; known are {', '.join(KINDS)}"
+    if key == "name":
+        return None if _NAME.fullmatch(value) else f"name: must be at most 64 letters, digits, dots, underscores and hyphens, and is {value!r}"
+    if key == "source" and _is_url(value):
+        return _url_mistake(value)
     if key in _PATHS and not (value.startswith("/") and Path(value).name not in ("", "..")):
         return f"{key}: must be an absolute path, and is {value!r}"
     if key in _SPANS:
@@ -157,7 +212,10 @@ def _together(data: dict[str, Any]) -> list[str]:
     """What does not go together."""
     mistakes = []
     source, target, known = Path(data["source"]), Path(data["target"]), data["server"] != "other"
-    if source == target or source in target.parents or target in source.parents:
+    if _is_url(data["source"]):
+        mistakes += [f"{key}: is missing; {KEYS[key]}" for key in _REMOTE if key not in data]
+        mistakes += [f"{key}: must not lie in the target, which is switched as a whole" for key in _REMOTE if target in Path(data.get(key, "/x")).parents]
+    if not _is_url(data["source"]) and (source == target or source in target.parents or target in source.parents):
         mistakes.append("target: must be another folder than source, and neither may lie in the other")
     if known and not data.get("check", ["usual"]):
         mistakes.append(f"check: is empty; leave it out and {data['server']} is tested in the usual way")

@@ -81,6 +81,21 @@ def reload(words: tuple[str, ...], timeout: float) -> None:
         raise Unavailable("server-reload", f"{' '.join(words)} failed (exit {code}): {said}", hint=hint)
 
 
+def probe(words: tuple[str, ...], timeout: float) -> None:
+    """Waits until the server shows that it has taken the files over: the command ends with 0. Raises Unavailable("server-probe") with its last words."""
+    import time
+
+    end = time.monotonic() + timeout
+    while True:
+        code, said = ran(words, timeout)
+        if not code:
+            return
+        if time.monotonic() >= end:
+            hint = "the files are in place and the server was reloaded; it is reloaded and asked again"
+            raise Unavailable("server-probe", f"{' '.join(words)} did not succeed within {timeout:g} s (exit {code}): {said}", hint=hint)
+        time.sleep(0.05)
+
+
 def ran(words: tuple[str, ...], timeout: float) -> tuple[int, str]:
     """Exit code and output of a command. Raises Unavailable("server-command") when it cannot be started or does not end in time (seconds)."""
     import subprocess

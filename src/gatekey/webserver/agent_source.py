@@ -46,6 +46,10 @@ class Source(Protocol):
         """True as soon as there may be another bundle than at the last `read`; False after `seconds`, or when the file descriptor `wake` can be read."""
         ...
 
+    def took_over(self, number: int, at: int) -> None:
+        """Hears that the web server refuses everything up to this revocation number since `at` (POSIX seconds). Never waits."""
+        ...
+
     def close(self) -> None:
         """Gives back what it holds."""
         ...
@@ -94,6 +98,9 @@ class Folder:
             left = end - time.monotonic()
             if left <= 0 or self._pause(min(left, SAFETY if told else POLL), wake):
                 return False
+
+    def took_over(self, number: int, at: int) -> None:
+        """Nobody is there to tell."""
 
     def close(self) -> None:
         if self._told:

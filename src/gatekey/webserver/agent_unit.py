@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 
-from .agent_config import KEYS, Config
+from .agent_config import KEYS, Config, Remote
 from .agent_server import KINDS
 
 #: The command gets this long, and each step of the agent has at most five of them (test, test again, reload) before systemd takes it for dead.
@@ -26,6 +26,11 @@ def example(server: str) -> str:
         "warn": '"10d"',
         "timeout": '"60s"',
         "status": '"/etc/gatekey/bundle.agent.json"',
+        "probe": '["/usr/local/bin/site-answers"]',
+        "certificate": '"/etc/gatekey/agent.crt"',
+        "key": '"/etc/gatekey/agent.key"',
+        "roots": '"/etc/gatekey/servers-root.crt"',
+        "name": '"web1"',
         "runtime": '"/run/haproxy/admin.sock"',
     }
     needed = ["source", "target", "server"] + (["reload"] if server == "other" else [])
@@ -44,16 +49,21 @@ def unit(config: Config, program: tuple[str, ...]) -> str:
     It runs as root, because the web server's checker reads the site's key, but root with few powers. What starts the server's reload is systemd itself.
     """
     kind = config.kind
-    writes = dict.fromkeys((str(config.target.parent), str(config.status.parent), *(f"-{place}" for place in kind.writes)))
-    homes = any(str(path).startswith(("/home/", "/root/")) for path in (config.source, config.target, config.file))
+    remote = config.source if isinstance(config.source, Remote) else None
+    own = (str(remote.certificate.parent),) if remote else ()  # it is renewed there
+    writes = dict.fromkeys((str(config.target.parent), str(config.status.parent), *own, *(f"-{place}" for place in kind.writes)))
+    read = (remote.certificate, remote.key, remote.roots) if remote else (config.source,)
+    homes = any(str(path).startswith(("/home/", "/root/")) for path in (*read, config.target, config.file))
+    network = "network-online.target" if remote else "remote-fs.target"
+    wants = "Wants=network-online.target\n" if remote else ""
     before = f"Before={kind.unit}\n" if kind.unit else ""
     command = " ".join(map(_word, (*program, "agent", "--config", str(config.file))))
     return f"""\
 # /etc/systemd/system/gatekey-agent.service
 [Unit]
 Description=Gatekey: brings what the authority publishes to the web server
-After=local-fs.target remote-fs.target
-# After a crash the files are tested before the web server reads them.
+After=local-fs.target {network}
+{wants}# After a crash the files are tested before the web server reads them.
 {before}StartLimitIntervalSec=0
 
 [Service]
