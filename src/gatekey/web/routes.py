@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..protocols import agents
 from ..protocols.message import Answer, Call
 from . import health
 
@@ -53,7 +54,7 @@ def routes(house: House) -> list[Route]:
         metrics.append(Route("public", "GET", "/metrics", house.meter.answer))
     # Inline: answered from memory; over TLS, who asks is remembered until the ledger changes.
     decision = [Route(listener, "GET", "/decision", house.decision.answer, "inline") for listener in ("proxy", "private")]
-    return [*everywhere, *metrics, *decision, *_public(house), *_api(house)]
+    return [*everywhere, *metrics, *decision, *_public(house), *_api(house), *_agents(house)]
 
 
 def _public(house: House) -> list[Route]:
@@ -69,6 +70,17 @@ def _public(house: House) -> list[Route]:
         Route("public", "POST", "/ocsp", house.ocsp.answer, "inline", largest=64 * 1024),
         Route("public", "POST", "/ocsp/", house.ocsp.answer, "inline", largest=64 * 1024),
         Route("public", "GET", "/ocsp/", house.ocsp.answer, "inline"),
+    ]
+
+
+def _agents(house: House) -> list[Route]:
+    """The helpers of web servers. Their question for a bundle is a coroutine: it may wait half a minute, and thousands do."""
+    if house.agents is None:
+        return []
+    return [
+        Route("private", "GET", "/agent/bundle", house.agents.bundle, "async"),
+        Route("private", "POST", "/agent/report", house.agents.report, largest=agents.MOST_REPORT),
+        Route("private", "POST", "/agent/renew", house.agents.renew, largest=0),
     ]
 
 
