@@ -1,0 +1,88 @@
+"""CA certificates and CRLs as files for caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from gatekey.api import Authority
+from gatekey.errors import NotFound
+from gatekey.protocols.message import Answer, Call
+from gatekey.protocols.published import Published
+from gatekey.testing import FakeClock
+
+
+class House:
+    def __init__(self, home: Path) -> None:
+        self.clock = FakeClock()
+        self.authority = Authority.create(home, "Test", unencrypted_keys=True, clock=self.clock)
+        self.published = Published(self.authority._core)
+        self.published.refresh()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.published.answer(Call("public", "GET", path, headers=tuple((name.replace("_", "-"), value) for name, value in headers.items())))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "home")
+    yield made
+    made.authority.close()
+
+
+@pytest.mark.parametrize("name", ["people-root", "people", "servers-root", "servers"])
+def test_every_authority_in_both_forms(house: House, name: str) -> None:
+    found, text = house.get(f"/ca/{name}.crt"), house.get(f"/ca/{name}.pem")
+    assert x509.load_der_x509_certificate(found.body) == x509.load_pem_x509_certificate(text.body)
+    assert dict(found.headers)["content-type"] == "application/pkix-cert"
+    crl, crl_text = house.get(f"/crl/{name}.crl"), house.get(f"/crl/{name}.pem")
+    assert x509.load_der_x509_crl(crl.body) == x509.load_pem_x509_crl(crl_text.body)
+    assert dict(crl.headers)["content-type"] == "application/pkix-crl"
+    assert "no-transform" in dict(crl.headers)["cache-control"]
+
+
+def test_conditional_requests(house: House) -> None:
+    first = dict(house.get("/crl/people.crl").headers)
+    etag, modified = first["etag"], first["last-modified"]
+    for headers in (
+        {"if_none_match": etag},
+        {"if_none_match": f'"a", W/{etag}'},
+        {"if_none_match": "*"},
+        {"if_modified_since": modified},
+        {"if_none_match": etag, "if_modified_since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+    ):
+        answer = house.get("/crl/people.crl", **headers)
+        assert (answer.status, answer.body) == (304, b""), headers
+        assert dict(answer.headers)["etag"] == etag
+    for headers in (
+        {"if_none_match": '"a"'},
+        {"if_none_match": '"a"', "if_modified_since": modified},  # RFC 9110 13.1.3: not looked at beside the other
+        {"if_modified_since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"if_modified_since": "yesterday"},
+        {"if_modified_since": "Thu, 99 Jan 99999 00:00:00 GMT"},
+    ):
+        assert house.get("/crl/people.crl", **headers).status == 200, headers
+
+
+def test_a_new_crl_is_seen(house: House) -> None:
+    before = house.get("/crl/people.crl")
+    serial = house.authority.issue_client("ann").serial
+    house.clock.move(seconds=5)
+    house.authority.revoke(serial)
+    house.authority.crl("people")
+    house.published.refresh(False)  # a CRL is no event of its own
+    after = house.get("/crl/people.crl", if_none_match=dict(before.headers)["etag"])
+    assert after.status == 200
+    assert x509.load_der_x509_crl(after.body).get_revoked_certificate_by_serial_number(int(serial, 16)) is not None
+    assert dict(after.headers)["last-modified"] > dict(before.headers)["last-modified"]
+    assert house.get("/crl/people.crl", if_modified_since=dict(before.headers)["last-modified"]).status == 200
+    assert house.get("/crl/servers.crl", if_none_match=dict(house.get("/crl/servers.crl").headers)["etag"]).status == 304
+
+
+@pytest.mark.parametrize("path", ["/crl/", "/crl/nobody.crl", "/crl/../ca/people.crt", "/ca/people.key", "/ca/people.crt/", "/crl/people.crl\0"])
+def test_nothing_else_is_there(house: House, path: str) -> None:
+    with pytest.raises(NotFound):
+        house.get(path)
