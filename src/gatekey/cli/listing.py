@@ -127,7 +127,7 @@ def _show_holder(session: Session, authority: Authority, ref: str) -> None:
 
 
 def _show_record(session: Session, authority: Authority, record: CertificateRecord, *, as_pem: bool) -> None:
-    from ..authority import seen
+    from ..authority import clock, seen
     from ..x509 import pem
     from .account import account as words_of
 
@@ -145,17 +145,21 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
     sight = seen.last(authority, record.issuer, record.serial)
     if session.json:
         today, _ = _profile_today(authority, record)
-        say.as_json({**account(record, now, sight), "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
+        told = clock.of(authority, record).as_dict()
+        say.as_json({**account(record, now, sight), "clock": told, "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
         return
     holder = authority.reads.holder(record.holder)
     status = record.status(now)
     if record.revoked_at is not None:
         status += f" since {iso(record.revoked_at)} ({record.revoked_reason})"
-    lines = [("status", status), ("holder", _holder_line(holder.display if holder else record.holder, record))]
+    lines = [("status", status)]
+    if record.revoked_at is not None:
+        lines.append(("clock", str(clock.of(authority, record))))
+    lines += [("holder", _holder_line(holder.display if holder else record.holder, record))]
     if holder and holder.groups:
         lines.append(("groups", ", ".join(holder.groups)))
     lines.append(("issued", f"{iso(record.recorded_at)} under the profile {record.profile} by {record.requester} ({record.door})"))
-    if sight:  # only web servers that ask at each request tell
+    if sight and record.revoked_at is None:  # otherwise the clock has it; only web servers that ask at each request tell
         lines.append(("last let in", f"{iso(sight.at)}{f' at {sight.site}' if sight.site else ''}"))
     if record.profile_sha256:
         lines.append(("profile", f"{record.profile} as {record.profile_sha256[:16]}; {_profile_today(authority, record)[1]}"))

@@ -64,7 +64,22 @@ _PEMS = (
     Field("pem", "lines", "the certificate in PEM; null for one that was recorded and never signed", True, nullable=True),
     Field("chain", "lines", "the certificate and its issuers in PEM, without the root: what a TLS client or server sends", True, nullable=True),
 )
-SHOWN = Shape("CertificateShown", (*_CERTIFICATE, *_PEMS))
+CLOCK = Shape(
+    "RevocationClock",
+    (
+        Field("revoked_at", "text", "since when it is revoked or held", True, nullable=True),
+        Field("taken_over", "objects", "since when each place refuses it, in the order of time", True, shape=Shape("TakenOver", (
+            Field("place", "text", "CRL, published folder, service, or agent and its name", True),
+            Field("at", "text", "since when", True),
+        ))),
+        Field("waiting", "texts", "places that have not told yet that they refuse it", True),
+        Field("last_let_in", "object", "when a web server that asks the service last let it in", True, nullable=True, shape=Shape("LetIn", (
+            Field("at", "text", "when", True),
+            Field("site", "text", "into which site, or empty", True),
+        ))),
+    ),
+)  # fmt: skip
+SHOWN = Shape("CertificateShown", (*_CERTIFICATE, Field("clock", "object", "how the revocation went round", True, shape=CLOCK), *_PEMS))
 ISSUED = Shape(
     "Issued",
     (

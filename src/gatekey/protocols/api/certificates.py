@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...authority import people, requests, verify
+from ...authority import clock, people, requests, verify
 from ...authority import revoke as revocation
 from ...authority.together import Asked
 from ...errors import Malformed, NotFound, Refused
@@ -138,14 +138,16 @@ def show(ask: Ask) -> Answer:
 
 def _shown(ask: Ask, record: CertificateRecord) -> dict[str, Any]:
     der = ask.authority.ledger.der(record.id) if record.state == "released" else b""
-    return {**answers.certificate(record, ask.authority.now()), **_pems(ask, record.issuer, der)}
+    return {**answers.certificate(record, ask.authority.now()), "clock": clock.of(ask.authority, record).as_dict(), **_pems(ask, record.issuer, der)}
 
 
 def _pems(ask: Ask, issuer: str, der: bytes) -> dict[str, Any]:
     if not der:
         return {"pem": None, "chain": None}
     own = pem.encode("CERTIFICATE", der).decode()
-    above = "".join(pem.encode("CERTIFICATE", one.der).decode() for one in ask.authority.chain(issuer)[:-1])
+    above = ask.desk.kept.get(("above", issuer))
+    if above is None:
+        above = ask.desk.kept["above", issuer] = "".join(pem.encode("CERTIFICATE", one.der).decode() for one in ask.authority.chain(issuer)[:-1])
     return {"pem": own, "chain": own + above}
 
 
@@ -254,10 +256,10 @@ def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *
     request = request._replace(asked=ask.digest if ask.key else "")
     person = holder.kind == "person"
 
-    def finish(released: Released, said: Sequence[str]) -> Answer:
+    def finish(released: Released, record: CertificateRecord, said: Sequence[str]) -> Answer:
         target = ask.body.get("for", "any" if person else "pem")
         secret = handover.secrets(ask.authority, released, holder, key, target, request.device) if key else {}
-        return issued(ask, released, "now" if key else "never", (*notes, *said), secret)
+        return issued(ask, released, record, "now" if key else "never", (*notes, *said), secret)
 
     return Wish(Asked(request, holder, alone), finish)
 
@@ -266,14 +268,14 @@ def again(ask: Ask, released: Released) -> Answer:
     """The answer to a question that was asked before: the same certificate, and never the key."""
     made_here = not ask.body.get("csr") and (ask.body.get("new_key", False) or not ask.call.path.endswith("/renew"))
     lost = "the private key was in the first answer and is kept nowhere; if that was lost, revoke this certificate or renew it with a new key"
-    return issued(ask, released, "earlier" if made_here else "never", (lost,) if made_here else (), {})
-
-
-def issued(ask: Ask, released: Released, handed_out: str, notes: Sequence[str], secret: dict[str, Any]) -> Answer:
-    """What is told of a certificate that has just been issued."""
     record = next((one for one in ask.authority.reads.by_serial(released.number) if one.id == released.id), None)
     if record is None:
         raise NotFound("no-certificate", f"{released.number} is not in the ledger")
+    return issued(ask, released, record, "earlier" if made_here else "never", (lost,) if made_here else (), {})
+
+
+def issued(ask: Ask, released: Released, record: CertificateRecord, handed_out: str, notes: Sequence[str], secret: dict[str, Any]) -> Answer:
+    """What is told of a certificate that has just been issued."""
     rest = {"key": None, "pkcs12": None, "mobileconfig": None, "password": None, **secret}
     told = {**answers.certificate(record, ask.authority.now()), **_pems(ask, released.issuer, released.der)}
     return as_json({**told, "handed_out": handed_out, **rest, "notes": list(notes)}, status=201)
