@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GatekeyError, Misconfigured, Unavailable
 from ..lifecycle import Draft, Recorded, Released
 from ..model.holder import Holder
+from ..model.record import CertificateRecord
 from ..model.request import Request
+from ..model.status import RELEASED
+from ..store.ledger import fingerprint
 from .issue import decide_for, draft, sign
 
 if TYPE_CHECKING:
@@ -28,9 +32,10 @@ class Asked(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of it: `released`, or `refused`. `notes`: what policy and lint had to say."""
+    """What became of it: `released` with its row, or `refused`. `notes`: what policy and lint had to say."""
 
     released: Released | None = None
+    record: CertificateRecord | None = None
     refused: GatekeyError | None = None
     notes: tuple[str, ...] = ()
 
@@ -84,7 +89,15 @@ def _finish(authority: Authority, drafts: list[_Drafted], signers: dict[str, Sig
             _finish(authority, [one], signers, outcomes)
         return
     for one, done in zip(drafts, released, strict=True):
-        outcomes[one.place] = Outcome(done, notes=one.notes)
+        outcomes[one.place] = Outcome(done, record_of(one.draft, done, one.asked.holder.kind, authority.now()), notes=one.notes)
+
+
+def record_of(draft: Draft, released: Released, kind: str, now: int) -> CertificateRecord:
+    """The row of a certificate that was released a moment ago, without asking the ledger for what we have just told it."""
+    row: dict[str, Any] = {name: draft.row[name] for name in CertificateRecord._fields if name in draft.row}
+    row["alternatives"] = tuple(json.loads(row["alternatives"]))
+    more = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
+    return CertificateRecord(**row, **more, recorded_at=now, released_at=now, revoked_at=None, revoked_reason=None)
 
 
 def _record(authority: Authority, drafts: list[_Drafted]) -> list[Recorded]:

@@ -61,7 +61,7 @@ def block_list_folder() -> Path:
 def _blocked(public: PublicKey) -> list[str]:
     try:
         folder = block_list_folder()
-        there = (folder / "badkeysdata.json").is_file() and (folder / "blocklist.dat").is_file()
+        there = all(os.path.isfile(os.path.join(folder, name)) for name in ("badkeysdata.json", "blocklist.dat"))
     except (RuntimeError, OSError):  # a service without a home has no list either
         return []
     value = _listed_value(public) if there else None

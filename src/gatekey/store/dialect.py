@@ -14,6 +14,8 @@ from ..errors import GatekeyError, Misconfigured, Unavailable
 
 #: A disk with less room than this has none: the smallest thing that SQLite must write beside a ledger is 32 KiB (bytes).
 _ROOM = 64 * 1024
+#: What SQLite says when bytes are refused to the ledger or to the files beside it: a disk, a quota or a limit is used up.
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
 #: How long a writer sleeps before it tries the lock again (seconds).
 _PAUSE = 0.001
 
@@ -101,7 +103,7 @@ class SQLite:
         name = getattr(error, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
             return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
-        if name in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE") or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
+        if name in _FULL or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
             return Unavailable("disk-full", f"no room is left on the disk of {self.path} to write this", hint="make room and try again", path=str(self.path))
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:
             return Misconfigured(
@@ -119,7 +121,7 @@ class SQLite:
             )
         if name.startswith("SQLITE_IOERR"):
             return Unavailable(
-                "store-io", f"the disk of the ledger {self.path} reports an error: {text}", hint="check the disk and try again", path=str(self.path)
+                "store-io", f"the disk of the ledger {self.path} reports an error: {text} ({name})", hint="check the disk and try again", path=str(self.path)
             )
         return Misconfigured("store-error", f"the ledger {self.path} answers: {text}", hint="gatekey store check", path=str(self.path))
 

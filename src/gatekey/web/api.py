@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 
 #: Issuances in one commit, and those that wait for the next ones.
 MOST_TOGETHER, MOST_WAITING = 64, 1024
+#: Batches at once: while one waits for the disk, the next one is thought about. Where there is company, a batch waits so long for more of it (seconds).
+AT_ONCE, GATHER = 2, 0.002
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LISTENER = "private"
 
 
 class Clerk:
-    """Answers calls in threads. Nobody waits for company: while one batch is being written, the next one gathers."""
+    """Answers calls in threads. Who is alone does not wait; while one batch is being written, the next one gathers."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self._lately = False
+        self._working: set[asyncio.Task[None]] = set()
 
     async def answer(self, call: Call) -> Answer:
         """The answer to one call. Never raises."""
@@ -49,12 +52,18 @@ class Clerk:
             return one.result
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        if len(self._working) < AT_ONCE:
+            task = asyncio.create_task(self._work())
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
         return await future
 
     async def _work(self) -> None:
         while self._waiting:
+            if len(self._working) > 1 or self._lately:
+                await asyncio.sleep(GATHER)
+                if not self._waiting:
+                    return
             batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
             try:
                 done = await asyncio.to_thread(self._gate.answer_many, [one for one, _ in batch])
@@ -66,6 +75,7 @@ class Clerk:
             for (_, future), answer in zip(batch, done, strict=True):
                 if not future.done():  # whoever asked may have gone
                     future.set_result(answer)
+            self._lately = len(batch) > 1
 
 
 class Described:

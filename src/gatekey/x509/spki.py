@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ class PublicKey(NamedTuple):
         return key_identifier(self.spki)
 
 
+@functools.lru_cache(maxsize=1024)
 def read_spki(der: bytes) -> PublicKey:
     """Reads a SubjectPublicKeyInfo (RFC 5280 4.1.2.7).
 

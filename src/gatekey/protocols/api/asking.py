@@ -22,7 +22,7 @@ class Desk(NamedTuple):
     """What the API needs beside the authority. `make_key`: a private key of this type, for somebody else. `kept`: what handlers remember between questions."""
 
     make_key: Callable[[str], PortableKey]
-    kept: dict[str, Any]
+    kept: dict[Any, Any]
 
 
 class Ask(NamedTuple):
@@ -43,7 +43,7 @@ class Wish(NamedTuple):
     """A certificate is to be issued, together with whatever else is asked for at this moment. `finish` makes the answer out of it and what there is to say."""
 
     asked: Asked
-    finish: Callable[[Released, Sequence[str]], Answer]
+    finish: Callable[[Released, CertificateRecord, Sequence[str]], Answer]
 
 
 class Route(NamedTuple):

@@ -80,10 +80,10 @@ class Gate:
             return [Outcome(refused=_internal())] * len(asked)
 
     def _finished(self, call: Call, wish: Wish, outcome: Outcome) -> Answer:
-        if outcome.released is None:
+        if outcome.released is None or outcome.record is None:
             return _problem(outcome.refused or _internal(), call)
         try:
-            return _sealed(wish.finish(outcome.released, outcome.notes))
+            return _sealed(wish.finish(outcome.released, outcome.record, outcome.notes))
         except GatekeyError as refused:
             return _problem(refused, call)
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker

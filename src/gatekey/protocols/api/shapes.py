@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
@@ -16,6 +17,11 @@ Kind = Literal["text", "lines", "texts", "number", "flag", "instant", "object", 
 
 #: Items in a list, and levels of lists and objects in a body, more than which nobody needs.
 MOST_ITEMS, MOST_DEPTH = 100, 8
+
+
+#: Control characters and halves of surrogate pairs.
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_IN_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Field(NamedTuple):
@@ -122,8 +128,7 @@ def _text_problem(field: Field, value: Any) -> str | None:
         return "must not be empty"
     if field.choices and value not in field.choices:
         return f"must be one of {', '.join(field.choices)}"
-    allowed = "\r\n\t" if field.kind == "lines" else ""
-    if any((ord(char) < 32 and char not in allowed) or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in value):
+    if (_NOT_IN_LINES if field.kind == "lines" else _NOT_IN_A_LINE).search(value):
         return "has control characters or half characters"
     return None
 

@@ -1,0 +1,127 @@
+"""Several issuances in one commit: each gets its own answer, and one that is refused spoils nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gatekey import app
+from gatekey.authority import check, requests
+from gatekey.authority.authority import Authority
+from gatekey.authority.together import Asked, Outcome, issue_each
+from gatekey.errors import Unavailable
+from gatekey.keys import material
+from gatekey.model.holder import Holder
+from gatekey.store.database import Database
+from gatekey.testing import FakeClock
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[Authority]:
+    made = app.create_authority(tmp_path / "home", app.Founding("Kitty CA", unencrypted_keys=True), clock=FakeClock())
+    yield made
+    made.close()
+
+
+def asked(authority: Authority, login: str, *, key: str = "", email: str = "", device: str = "", alone: bool = True, days: int | None = None) -> Asked:
+    request, holder = requests.client(
+        authority, login, material.make("p256").spki, email=email, device=device, days=days, idempotency=key or authority.entropy.bytes(8).hex()
+    )
+    return Asked(request, holder, alone)
+
+
+def codes(outcomes: list[Outcome]) -> list[str]:
+    return [one.refused.code if one.refused else "" for one in outcomes]
+
+
+def test_nothing_is_asked(authority: Authority) -> None:
+    assert issue_each(authority, []) == []
+
+
+def test_a_batch_is_recorded_and_released_in_one_commit_each(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[str] = []
+    real = Database._commit
+
+    def commit(self: Database, connection: object, name: str) -> None:
+        commits.append(name)
+        real(self, connection, name)
+
+    monkeypatch.setattr(Database, "_commit", commit)
+    outcomes = issue_each(authority, [asked(authority, f"p{number}") for number in range(20)])
+    assert commits == ["record certificates", "release certificates"]
+    assert codes(outcomes) == [""] * 20
+    for number, one in enumerate(outcomes):
+        assert one.released is not None
+        assert one.record is not None
+        stored = authority.reads.by_serial(one.released.number)[0]
+        assert one.record == stored
+        assert stored.holder == f"p{number}"
+        assert authority.ledger.der(stored.id) == one.released.der
+    assert check.findings(authority) == []
+
+
+WRONG: dict[str, Callable[[Authority], Asked]] = {
+    "days-too-many": lambda authority: asked(authority, "wrong", days=36000),
+    "email-taken": lambda authority: asked(authority, "wrong", email="first@example.com"),
+    "idempotency-in-use": lambda authority: asked(authority, "wrong", key="taken"),
+    "certificate-in-flight": lambda authority: asked(authority, "first"),
+    "holder-kind": lambda authority: asked(authority, "first")._replace(holder=Holder("first", "device"), alone=False),
+}
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_one_bad_request_spoils_nothing(authority: Authority, code: str) -> None:
+    """Also one that only the ledger can refuse, because of another in the very same batch."""
+    batch = [asked(authority, "first", email="first@example.com", key="taken"), WRONG[code](authority), asked(authority, "last")]
+    outcomes = issue_each(authority, batch)
+    told = codes(outcomes)
+    assert (told[0], told[2]) == ("", "")
+    assert told[1] in (code, "certificate-exists", "device-has-one", "idempotency-reused")
+    assert [one.released is None for one in outcomes] == [False, True, False]
+    assert authority.reads.in_flight(authority.now() + 1000) == 0
+    assert check.findings(authority) == []
+
+
+def test_any_mixture_is_answered_one_by_one(authority: Authority) -> None:
+    dice = random.Random(5)
+    for turn in range(5):
+        batch, good = [], []
+        for number in range(12):
+            kind = dice.choice(["good", *WRONG])
+            batch.append(asked(authority, f"g{turn}-{number}") if kind == "good" else WRONG[kind](authority))
+            good.append(kind == "good")
+        outcomes = issue_each(authority, batch)
+        assert [one.released is not None for one, fine in zip(outcomes, good, strict=True) if fine] == [True] * sum(good)
+        assert all((one.released is None) != (one.refused is None) for one in outcomes)
+    assert check.findings(authority) == []
+
+
+def test_trouble_with_the_ledger_is_everybodys(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def locked(*_: object, **__: object) -> None:
+        calls.append(1)
+        raise Unavailable("store-locked", "another process holds the ledger")
+
+    monkeypatch.setattr(authority.ledger, "record_many", locked)
+    assert codes(issue_each(authority, [asked(authority, f"p{number}") for number in range(5)])) == ["store-locked"] * 5
+    assert len(calls) == 1
+
+
+def test_a_key_that_is_away_is_found_out_before_anything_is_recorded(authority: Authority) -> None:
+    before = authority.reads.newest_event()
+    (authority.config.home / "keys" / "people.key").unlink()
+    batch = [asked(authority, "ann")]
+    request, holder = requests.server(authority, ["app.example"], material.make("p256").spki, idempotency="s")
+    outcomes = issue_each(authority, [*batch, Asked(request, holder)])
+    assert codes(outcomes) == ["key-not-here", ""]
+    assert [event.subject.partition("/")[0] for event in authority.reads.events(before + 1) if event.action == "certificate.record"] == ["servers"]
+
+
+def test_a_row_is_told_as_the_ledger_has_it(authority: Authority) -> None:
+    outcome = issue_each(authority, [asked(authority, "ann", email="ann@example.com", device="laptop")])[0]
+    assert outcome.released is not None
+    assert outcome.record == authority.reads.by_serial(outcome.released.number)[0]

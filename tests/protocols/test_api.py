@@ -1,0 +1,444 @@
+"""What each route of the API does, without sockets; asking again; what is malformed; and that answers are as they are described."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gatekey.errors import CODES
+from gatekey.keys import material
+from gatekey.model.status import STATUSES
+from gatekey.protocols.api import shapes, table
+from gatekey.protocols.api.asking import Route
+from gatekey.protocols.api.shapes import Field, Shape
+from gatekey.protocols.message import Call, Peer
+from gatekey.x509 import pem, pkcs12
+from gatekey.x509.certificate import read_certificate
+from gatekey.x509.crl import read_crl
+from kit.desk import JSON, Desk, Told, csr
+
+FITS = {"text": str, "lines": str, "instant": str, "texts": list, "number": int, "flag": bool, "object": dict, "objects": list, "map": dict}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """For questions that are refused."""
+    made = Desk(tmp_path_factory.mktemp("quiet"))
+    yield made
+    made.close()
+
+
+def misfit(shape: Shape, value: Any, where: str = "") -> list[str]:
+    """What an answer has that its shape has not, and the other way round."""
+    found = [f"{where}{name}: not described" for name in value if shape.field(name) is None]
+    for field in shape.fields:
+        if field.name not in value:
+            found += [f"{where}{field.name}: missing"] if field.required else []
+        else:
+            found += _misfit(field, value[field.name], f"{where}{field.name}")
+    return found
+
+
+def _misfit(field: Field, value: Any, where: str) -> list[str]:
+    if value is None:
+        return [] if field.nullable else [f"{where}: null"]
+    if not isinstance(value, FITS[field.kind]) or (field.kind == "number" and isinstance(value, bool)):
+        return [f"{where}: {type(value)}"]
+    if field.choices and field.kind == "text" and value not in field.choices:
+        return [f"{where}: {value!r}"]
+    if field.shape is None:
+        return []
+    return [line for one in (value if field.kind == "objects" else [value]) for line in misfit(field.shape, one, f"{where}.")]
+
+
+class Tour:
+    """Asks, and compares each good answer with what the table says of it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.been: set[str] = set()
+
+    def __call__(self, method: str, path: str, body: Any = None, *, status: int = 200, who: str = "boss", key: str = "") -> Told:
+        told = self.desk.ask(who, method, path, body, key=key)
+        assert told.status == status, told.body
+        route = table.find(method, path.partition("?")[0])[0]
+        assert route is not None
+        if status < 400:
+            self.been.add(route.name)
+            assert status in (route.status, 304)
+            if route.answer is not None:
+                assert told.headers["content-type"] == "application/json"
+                assert misfit(route.answer, told.json) == []
+            elif status != 304:
+                assert told.headers["content-type"] == route.media
+        else:
+            assert told.headers["content-type"] == "application/problem+json"
+            assert told.code in CODES
+        assert told.headers["x-content-type-options"] == "nosniff"
+        return told
+
+
+def test_every_route_does_what_it_says(desk: Desk) -> None:
+    ask = Tour(desk)
+    assert ask("GET", "/v1/me").json["roles"] == ["administrator"]
+    # people
+    ask("POST", "/v1/people", {"login": "eve", "name": "Eve", "groups": ["staff"]}, status=201)
+    assert ask("PATCH", "/v1/people/eve", {"email": "eve@example.com", "add_devices": ["phone"]}).json["devices"] == ["phone"]
+    assert ask("GET", "/v1/people/eve@example.com").json["login"] == "eve"
+    assert [one["login"] for one in ask("GET", "/v1/people?group=staff").json["items"]] == ["ann", "eve"]
+    assert ask("PUT", "/v1/people/eve/roles", {"roles": ["auditor"]}).json["roles"] == ["auditor"]
+    # certificates
+    eve = ask("POST", "/v1/certificates/client", {"login": "eve", "device": "phone"}, status=201).json
+    assert eve["handed_out"] == "now"
+    opened = pkcs12.read(base64.b64decode(eve["pkcs12"]), eve["password"])
+    assert pem.encode("CERTIFICATE", opened.certificate).decode() == eve["pem"]
+    apple = ask("POST", "/v1/certificates/client", {"login": "eve", "device": "ipad", "for": "apple", "key_type": "rsa-2048"}, status=201).json
+    assert b"com.apple.security.pkcs12" in base64.b64decode(apple["mobileconfig"])
+    assert "PRIVATE KEY" in ask("POST", "/v1/certificates/client", {"login": "eve", "device": "pi", "for": "pem"}, status=201).json["key"]
+    site = ask("POST", "/v1/certificates/server", {"hosts": ["app.example"], "ips": ["10.0.0.7"], "days": 30}, status=201).json
+    assert site["alternatives"] == ["app.example", "10.0.0.7"]
+    assert "PRIVATE KEY" in site["key"]
+    signed = ask("POST", "/v1/certificates/sign", {"csr": csr("fred"), "profile": "client"}, status=201).json
+    assert (signed["holder"], signed["handed_out"], signed["key"]) == ("fred", "never", None)
+    assert ask("GET", f"/v1/certificates/{eve['serial']}").json["pem"] == eve["pem"]
+    assert len(pem.decode(eve["chain"].encode())) == 2
+    renewed = ask("POST", f"/v1/certificates/{eve['serial']}/renew", {}, status=201).json
+    assert renewed["renews"] == eve["serial"]
+    assert read_certificate(pem.decode(renewed["pem"].encode())[0][1]).spki == read_certificate(opened.certificate).spki
+    new = ask("POST", "/v1/certificates/app.example/renew", {"new_key": True}, status=201).json
+    assert new["handed_out"] == "now"
+    ask("POST", "/v1/certificates/app.example/renew", {"csr": csr("ignored")}, status=201)
+    assert ask("POST", "/v1/certificates/verify", {"certificate": renewed["chain"]}).json["ok"] is True
+    assert ask("POST", "/v1/certificates/fred/hold").json["action"] == "held"
+    told = ask("POST", "/v1/certificates/verify", {"certificate": signed["pem"]}).json
+    assert (told["ok"], told["checks"]["revocation"]) == (False, "failed")
+    assert ask("POST", "/v1/certificates/fred/unhold").json["status"] == "valid"
+    gone = ask("POST", "/v1/certificates/fred/revoke", {"reason": "key-compromise"}).json
+    assert [one["serial"] for one in gone["certificates"]] == [signed["serial"]]
+    # authorities, CRL, bundle
+    assert [one["name"] for one in ask("GET", "/v1/authorities").json["items"]] == ["people-root", "people", "servers-root", "servers"]
+    assert len(pem.decode(ask("GET", "/v1/authorities/people").json["chain"].encode())) == 2
+    assert pem.decode(ask("GET", "/v1/authorities/people/certificate").body)[0][0] == "CERTIFICATE"
+    crl = ask("GET", "/v1/authorities/people/crl")
+    assert read_crl(crl.body).find(int(signed["serial"], 16)) is not None
+    assert ask("POST", "/v1/authorities/people/crl").json["number"] > read_crl(crl.body).number
+    files = ask("GET", "/v1/bundle", who="web").json["files"]
+    packed = zipfile.ZipFile(io.BytesIO(ask("GET", "/v1/bundle.zip", who="web").body))
+    assert sorted(packed.namelist()) == sorted(files)
+    assert ask("GET", "/v1/bundle/people.json", who="web").body == packed.read("people.json")
+    ask("GET", "/v1/bundle/ledger.db", who="web", status=404)
+    ask("POST", "/v1/authorities/install", {"files": "-----BEGIN CERTIFICATE-----\n"}, status=400)
+    ask.been.add("installAuthority")  # tests/authority/test_corporate.py brings what it takes
+    # profiles
+    text = ask("GET", "/v1/profiles/client").json["toml"].replace("[profile.client]", "[profile.visitor]")
+    assert ask("POST", "/v1/profiles/check", {"toml": text}).json["ok"] is True
+    assert ask("POST", "/v1/profiles/check", {"toml": text.replace("validity", "validty")}).json["mistakes"]
+    assert ask("PUT", "/v1/profiles/visitor", {"toml": text}).json["origin"] == "own"
+    ask("PUT", "/v1/profiles/visitor", {"toml": text}, status=409)
+    shorter = text.replace('"365d"', '"7d"')
+    assert ask("PUT", "/v1/profiles/visitor", {"toml": shorter, "force": True}).json["validity"] == 7 * 86400
+    assert ask("POST", "/v1/certificates/client", {"login": "guest", "profile": "visitor"}, status=201).json["profile"] == "visitor"
+    ask("PUT", "/v1/profiles/other", {"toml": text}, status=400)
+    assert "visitor" in [one["name"] for one in ask("GET", "/v1/profiles").json["items"]]
+    assert ask("GET", "/v1/profiles/visitor/explain").json["rules"]
+    # tokens
+    token = ask("POST", "/v1/tokens", {"login": "eve", "scopes": ["read"], "about": "for a graph"}, status=201).json
+    assert token["token"].startswith("gkt_")
+    assert ask("GET", "/v1/tokens?login=eve").json["items"][0]["id"] == token["id"]
+    # leaving
+    before = ask("GET", "/v1/people/eve/leave").json
+    assert (before["tokens"], before["roles"], len(before["certificates"])) == ([token["id"]], ["auditor"], 4)
+    assert len(ask("POST", "/v1/people/eve/leave").json["certificates"]) == 4
+    ask("DELETE", f"/v1/tokens/{token['id']}", status=404)
+    token = ask("POST", "/v1/tokens", {"login": "aud", "scopes": ["read"]}, status=201).json
+    ask("DELETE", f"/v1/tokens/{token['id']}")
+    # the ledger
+    assert ask("GET", "/v1/status").json["name"] == "Kitty CA"
+    events = ask("GET", "/v1/audit?limit=1000").json["items"]
+    assert {"holder:boss"} <= {one["actor"] for one in events}
+    assert [one["number"] for one in events] == list(range(1, len(events) + 1))
+    assert ask("POST", "/v1/store/repair").json["whole"] is True
+    assert ask("POST", "/v1/store/check").json == {"whole": True, "findings": [], "repaired": []}
+    assert len(ask("GET", "/v1/certificates?limit=1000").json["items"]) > 10
+    assert ask.been == {route.name for route in table.ROUTES}
+
+
+def test_no_secret_is_kept(desk: Desk) -> None:
+    """Neither a private key, nor its password, nor a token stands anywhere in the ledger or its log."""
+    secrets = []
+    for number, wanted in enumerate(({"for": "pem"}, {"for": "any"}, {"for": "apple"})):
+        told = desk.ask("boss", "POST", "/v1/certificates/client", {"login": f"p{number}", **wanted}, key=f"k{number}").json
+        if told["password"]:
+            secrets.append(told["password"])
+            bundle = told["pkcs12"] or told["mobileconfig"]
+            secrets.append(bundle[100:160])
+        if told["key"]:
+            secrets.append(told["key"].split("\n")[1])
+    secrets.append(desk.ask("boss", "POST", "/v1/tokens", {"login": "boss", "scopes": ["read"]}, key="t").json["token"].rpartition("_")[2])
+    assert len(secrets) == 6
+    desk.authority.close()
+    for file in desk.authority.config.home.rglob("*"):
+        if file.is_file():
+            data = file.read_bytes()
+            assert [secret for secret in secrets if secret.encode() in data] == [], file
+
+
+# Asking again
+
+
+def test_asking_again_gives_the_same_certificate_without_its_key(desk: Desk) -> None:
+    body = {"login": "ann", "device": "laptop"}
+    first = desk.ask("boss", "POST", "/v1/certificates/client", body, key="one")
+    again = desk.ask("boss", "POST", "/v1/certificates/client", dict(reversed(body.items())), key="one")
+    assert (first.status, again.status) == (201, 201)
+    same = ("serial", "pem", "chain", "fingerprint", "not_after")
+    assert [first.json[name] for name in same] == [again.json[name] for name in same]
+    assert (again.json["handed_out"], again.json["pkcs12"], again.json["password"], again.json["key"]) == ("earlier", None, None, None)
+    assert "kept nowhere" in again.json["notes"][0]
+
+
+def test_another_question_under_the_same_key_is_a_conflict(desk: Desk) -> None:
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "ann"}, key="one").status == 201
+    for method, path, body in (
+        ("POST", "/v1/certificates/client", {"login": "ann", "groups": ["other"]}),
+        ("POST", "/v1/certificates/client", {"login": "bob"}),
+        ("POST", "/v1/certificates/server", {"hosts": ["a.example"]}),
+        ("POST", "/v1/certificates/ann/revoke", {}),
+        ("POST", "/v1/people", {"login": "new"}),
+    ):
+        told = desk.ask("boss", method, path, body, key="one")
+        assert (told.status, told.code) == (409, "idempotency-reused"), path
+    assert desk.ask("boss", "POST", "/v1/people", {"login": "eve"}, key="two").status == 201
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "eve"}, key="two").code == "idempotency-reused"
+
+
+def test_another_requester_never_sees_it(desk: Desk) -> None:
+    body = {"login": "ann", "csr": csr("ann")}
+    first = desk.ask("boss", "POST", "/v1/certificates/client", body, key="one").json
+    other = desk.ask("olga", "POST", "/v1/certificates/client", body, key="one")
+    assert other.status == 422  # ann has one for this device already: the same key meant nothing to olga
+    assert first["serial"] not in json.dumps([other.json["code"]])
+
+
+def test_what_was_done_is_not_done_twice(desk: Desk) -> None:
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "ann"}).status == 201
+    first = desk.ask("boss", "POST", "/v1/certificates/ann/revoke", {"reason": "superseded"}, key="r")
+    again = desk.ask("boss", "POST", "/v1/certificates/ann/revoke", {"reason": "superseded"}, key="r")
+    assert first.json == again.json
+    assert desk.ask("boss", "POST", "/v1/certificates/ann/revoke", {"reason": "superseded"}).code == "already-revoked"
+    token = desk.ask("boss", "POST", "/v1/tokens", {"login": "boss", "scopes": ["read"]}, key="t").json
+    repeated = desk.ask("boss", "POST", "/v1/tokens", {"login": "boss", "scopes": ["read"]}, key="t").json
+    assert repeated == {**token, "token": None}
+    assert len(desk.ask("boss", "GET", "/v1/tokens?login=boss").json["items"]) == 1
+
+
+def test_a_refusal_is_not_kept(desk: Desk) -> None:
+    assert desk.ask("boss", "PATCH", "/v1/people/eve", {"name": "Eve"}, key="p").status == 404
+    assert desk.ask("boss", "POST", "/v1/people", {"login": "eve"}).status == 201
+    assert desk.ask("boss", "PATCH", "/v1/people/eve", {"name": "Eve"}, key="p").status == 200
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "eve", "profile": "nope"}, key="c").status == 404
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "eve", "profile": "nope"}, key="c").status == 404
+
+
+def test_answers_are_kept_seven_days(desk: Desk) -> None:
+    asked = ("boss", "POST", "/v1/certificates/server", {"hosts": ["a.example"]})
+    first = desk.ask(*asked, key="one").json["serial"]
+    desk.clock.move(days=6)
+    assert desk.ask(*asked, key="one").json["serial"] == first
+    assert desk.ask("boss", "POST", "/v1/people", {"login": "eve"}, key="p").status == 201
+    desk.clock.move(days=2)
+    assert desk.ask(*asked, key="one").json["serial"] != first
+    desk.clock.move(days=6)
+    assert desk.ask("boss", "POST", "/v1/people", {"login": "eve"}, key="p").code == "login-taken"
+
+
+def test_it_is_the_same_also_after_it_was_taken_away(desk: Desk) -> None:
+    asked = ("boss", "POST", "/v1/certificates/client", {"login": "ann"})
+    first = desk.ask(*asked, key="one").json
+    assert desk.ask("boss", "POST", "/v1/people/ann/leave").status == 200
+    again = desk.ask(*asked, key="one").json
+    assert (again["serial"], again["status"], again["handed_out"]) == (first["serial"], "revoked", "earlier")
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ä", "a\tb"])
+def test_keys_are_short_and_printable(quiet: Desk, key: str) -> None:
+    told = quiet.ask("boss", "POST", "/v1/people", {"login": "eve"}, headers=(*JSON, ("idempotency-key", key)))
+    assert (told.status, told.code) == (400, "bad-request")
+
+
+# Lists
+
+
+def test_pages_hold_everything_once(desk: Desk) -> None:
+    for number in range(7):
+        desk.ask("boss", "POST", "/v1/certificates/server", {"hosts": [f"s{number}.example"], "csr": csr("x")})
+        desk.clock.move(seconds=number % 2)
+    for path, name in (("/v1/certificates?", "serial"), ("/v1/people?all=true&", "login"), ("/v1/tokens?", "id"), ("/v1/audit?", "number")):
+        whole = [one[name] for one in desk.ask("boss", "GET", f"{path}limit=1000").json["items"]]
+        assert len(whole) == len(set(whole)) > 3
+        found, after = [], ""
+        while True:
+            page = desk.ask("boss", "GET", f"{path}limit=3{f'&after={after}' if after else ''}").json
+            assert 0 < len(page["items"]) <= 3
+            found += [one[name] for one in page["items"]]
+            if page["next"] is None:
+                break
+            after = page["next"]
+        assert found == whole
+
+
+def test_filters_agree_with_what_is_said_of_each(desk: Desk) -> None:
+    for login in ("a", "b", "c", "d"):
+        desk.ask("boss", "POST", "/v1/certificates/client", {"login": login, "csr": csr("x"), "groups": ["g"] if login < "c" else [], "days": 10})
+    desk.ask("boss", "POST", "/v1/certificates/a/revoke")
+    desk.ask("boss", "POST", "/v1/certificates/b/hold")
+    for days in (0, 9, 11):
+        desk.clock.move(days=days)
+        everything = desk.ask("read", "GET", "/v1/certificates?limit=1000&authorities=true&probes=true").json["items"]
+        for status in STATUSES:
+            assert desk.ask("read", "GET", f"/v1/certificates?limit=1000&authorities=true&probes=true&status={status}").json["items"] == [
+                one for one in everything if one["status"] == status
+            ]
+    assert {one["holder"] for one in desk.ask("read", "GET", "/v1/certificates?group=g").json["items"]} == {"a", "b"}
+    assert [one["holder"] for one in desk.ask("read", "GET", "/v1/certificates?holder=c").json["items"]] == ["c"]
+
+
+# What is malformed
+
+
+@pytest.mark.parametrize("raw", [
+    b"", b"[]", b"null", b"1", b'"x"', b"{", b'{"login": "a", "login": "b"}', b'{"login": NaN}', b"\xff\xfe", b'{"login": "\\ud800"}', b'{"login": 5}',
+    b'{"login": ""}', b'{"login": null}', b'{"login": "a\\u0000"}', b'{"login": "a", "days": 1.5}', b'{"login": "a", "days": true}', b'{"login": "a", "days": 0}',
+    b'{"login": "a", "days": 99999999999999999999999999}', b'{"login": "a", "groups": "g"}', b'{"login": "a", "groups": [1]}', b'{"login": "a", "extra": 1}',
+    b'{"login": "a", "groups": [' + b'"g",' * 200 + b'"g"]}', b"[" * 5000, b'{"a":' * 500 + b"1" + b"}" * 500, b'{"login": "' + b"a" * 300 + b'"}', b"1" * 5000,
+])  # fmt: skip
+def test_what_is_not_as_described_is_refused_in_words(quiet: Desk, raw: bytes) -> None:
+    told = quiet.ask("boss", "POST", "/v1/certificates/client", raw=raw)
+    assert (told.status, told.code) == (400, "bad-request")
+    assert told.json["title"]
+    assert told.json["instance"] == "test-1"
+
+
+def test_all_mistakes_are_said_at_once(quiet: Desk) -> None:
+    told = quiet.ask("boss", "POST", "/v1/certificates/client", {"logn": "ann", "days": 0, "for": "windows"})
+    assert told.json["title"] == (
+        "login: is missing; 'logn': is not known; did you mean login?; days: must be a whole number from 1 to 36500; "
+        "for: must be one of any, modern, apple, pem"
+    )
+
+
+@pytest.mark.parametrize("path", [
+    "/v1/certificates?limit=0", "/v1/certificates?limit=1001", "/v1/certificates?limit=x", "/v1/certificates?limit=1&limit=2", "/v1/certificates?nope=1",
+    "/v1/certificates?status=nice", "/v1/certificates?after=zzz", "/v1/certificates?after=1-'--", "/v1/certificates?%ff=1", "/v1/certificates?probes=yes",
+    "/v1/audit?after=-1", "/v1/tokens?after=nope", "/v1/me?x=1", "/v1/certificates/" + "a" * 400, "/v1/certificates/a\x00b",
+])  # fmt: skip
+def test_queries_and_paths_are_checked(quiet: Desk, path: str) -> None:
+    assert (quiet.ask("boss", "GET", path).status, quiet.ask("boss", "GET", path).code) == (400, "bad-request")
+
+
+def test_a_path_is_never_a_file(quiet: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "boss.crt").write_bytes(pem.encode("CERTIFICATE", quiet.certificates["boss"]))
+    monkeypatch.chdir(tmp_path)
+    told = quiet.ask("boss", "GET", "/v1/certificates/boss.crt")
+    assert (told.status, told.code) == (404, "no-certificate")
+
+
+def test_large_bodies_are_refused(quiet: Desk) -> None:
+    told = quiet.ask("boss", "POST", "/v1/people", raw=b" " * (256 * 1024 + 1))
+    assert (told.status, told.code) == (413, "too-large")
+
+
+def test_unknown_paths_and_methods(quiet: Desk) -> None:
+    assert quiet.ask("boss", "GET", "/v1/nothing").code == "no-route"
+    assert quiet.ask("", "GET", "/v1/nothing").status == 401
+    told = quiet.ask("boss", "DELETE", "/v1/people/ann")
+    assert (told.status, told.headers["allow"]) == (405, "GET, PATCH")
+    assert quiet.ask("boss", "GET", "/v1/certificates/sign").status == 405
+    assert quiet.ask("boss", "HEAD", "/v1/me").status == 200
+
+
+@pytest.mark.parametrize("text", ["key", "hello", "<html>", "MAA=", " "])
+def test_what_is_no_request_is_named(quiet: Desk, text: str) -> None:
+    sent = pem.encode("PRIVATE KEY", material.make("p256").pkcs8()).decode() if text == "key" else text
+    told = quiet.ask("boss", "POST", "/v1/certificates/sign", {"csr": sent, "profile": "client"})
+    assert told.status == 400
+    assert text != "key" or "never send it" in told.json["title"]
+
+
+def test_every_reason_is_told(quiet: Desk) -> None:
+    told = quiet.ask("boss", "POST", "/v1/certificates/server", {"hosts": ["*", "a..b"], "days": 9999})
+    assert told.status == 422
+    assert len(told.json["reasons"]) >= 3
+
+
+def test_conditional_requests(desk: Desk) -> None:
+    for path in ("/v1/bundle", "/v1/bundle.zip", "/v1/bundle/people.json", "/v1/authorities/people/crl", "/v1/authorities/people/certificate"):
+        tag = desk.ask("web", "GET", path).headers["etag"]
+        told = desk.ask("web", "GET", path, headers=(("if-none-match", f'"other", W/{tag}'),))
+        assert (told.status, told.body) == (304, b"")
+    tag = desk.ask("web", "GET", "/v1/bundle").headers["etag"]
+    desk.clock.move(seconds=4000)
+    assert desk.ask("web", "GET", "/v1/bundle").headers["etag"] == tag  # nothing has happened
+    desk.ask("boss", "POST", "/v1/certificates/olga/revoke")
+    assert desk.ask("web", "GET", "/v1/bundle").headers["etag"] != tag
+
+
+def test_faults_of_our_own_say_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path)
+    monkeypatch.setattr(desk.authority.reads, "page", lambda *_, **__: 1 // 0)
+    told = desk.ask("boss", "GET", "/v1/certificates")
+    assert (told.status, told.code) == (500, "internal")
+    assert b"ZeroDivision" not in told.body
+    assert len(desk.faults) == 1
+    desk.faults.clear()
+    desk.close()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+NAMES = sorted({field.name for route in table.ROUTES if route.body for field in route.body.fields})
+
+
+@settings(max_examples=100)
+@given(body=st.dictionaries(st.sampled_from([*NAMES, "x"]), VALUES, max_size=6), route=st.sampled_from([route for route in table.ROUTES if route.writes]))
+def test_any_json_is_answered(quiet: Desk, body: dict[str, Any], route: Route) -> None:
+    if route.name in ("setRoles", "leave", "makeCrl", "repairStore"):
+        return
+    path = route.path.replace("{ref}", "00" * 16).replace("{login}", "x y").replace("{id}", "x").replace("{name}", "nope")
+    told = quiet.ask("boss", route.method, path, raw=json.dumps(body).encode())
+    assert 400 <= told.status < 500 or told.status in (200, 201)
+
+
+@settings(max_examples=100)
+@given(raw=st.binary(max_size=200), query=st.text(max_size=50), path=st.text(max_size=30), header=st.text(max_size=30))
+def test_any_bytes_are_answered(quiet: Desk, raw: bytes, query: str, path: str, header: str) -> None:
+    for method, where in (("POST", "/v1/certificates/sign"), ("GET", f"/v1/{path}"), ("GET", f"/v1/certificates/{path}"), ("GET", "/v1/people")):
+        headers = (("authorization", header), ("content-type", "application/json"), ("if-none-match", header))
+        for peer in (Peer("", quiet.certificates["boss"]), Peer("", raw)):
+            told = quiet.gate.answer(Call("private", method, where, query, headers if peer.certificate == raw else headers[1:], raw, peer))
+            assert told.status < 500
+
+
+def test_a_shape_reads_what_it_describes() -> None:
+    shape = Shape("S", (Field("n", "number", "", most=5, least=1), Field("t", "instant", "", most=20), Field("x", "lines", "", most=10)))
+    assert shapes.body(shape, b'{"n": 3.0, "t": "2026-11-23", "x": "a\\nb"}') == {"n": 3, "t": 1795392000, "x": "a\nb"}
+    assert shapes.query(shape, "n=5&t=7") == {"n": 5, "t": 7}
+    assert shapes.body(shape, b"") == {}

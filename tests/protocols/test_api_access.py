@@ -1,0 +1,220 @@
+"""Who may do what: every route of the table against everybody, and everything by which somebody could pretend to be somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gatekey.authority import access
+from gatekey.model.access import ROLES, SCOPES
+from gatekey.protocols.api import table
+from gatekey.protocols.api.asking import Route
+from gatekey.protocols.message import Peer
+from kit.desk import CAST, JSON, Desk
+
+#: The rule for each route, said once more and independently of the table: a new route fails until somebody has thought about it.
+RULES = {
+    "signCsr": "issue",
+    "issueClient": "issue",
+    "issueServer": "issue",
+    "renew": "issue",
+    "verify": "read",
+    "listCertificates": "read",
+    "showCertificate": "read",
+    "revoke": "revoke",
+    "hold": "revoke",
+    "unhold": "revoke",
+    "me": "",
+    "listPeople": "read",
+    "addPerson": "people",
+    "showPerson": "read",
+    "changePerson": "people",
+    "setRoles": "manage",
+    "previewLeave": "read",
+    "leave": "revoke",
+    "listTokens": "read",
+    "makeToken": "manage",
+    "revokeToken": "manage",
+    "listAuthorities": "read",
+    "showAuthority": "read",
+    "authorityCertificate": "read decide",
+    "authorityCrl": "read decide",
+    "makeCrl": "manage",
+    "installAuthority": "manage",
+    "bundle": "read decide",
+    "bundleZip": "read decide",
+    "bundleFile": "read decide",
+    "listProfiles": "read",
+    "showProfile": "read",
+    "explainProfile": "read",
+    "checkProfile": "read",
+    "putProfile": "manage",
+    "listAudit": "read",
+    "status": "read",
+    "checkStore": "read",
+    "repairStore": "manage",
+}
+IDS = [route.name for route in table.ROUTES]
+#: Headers in which proxies, frameworks and attackers have put identities.
+SPOOFED = (
+    "x-client-user", "x-client-verify", "x-client-serial", "x-client-issuer", "x-client-cert", "client-cert", "x-forwarded-user", "x-remote-user", "remote-user",
+    "remote_user", "x-forwarded-tls-client-cert", "x-forwarded-client-cert", "ssl-client-cert", "x-ssl-client-s-dn", "x-user", "x-gatekey-serial", "forwarded",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """For questions that change nothing: each is refused, or is one that the handler refuses."""
+    made = Desk(tmp_path_factory.mktemp("desk"))
+    yield made
+    made.close()
+
+
+def path_of(route: Route) -> str:
+    for word in ("ref", "login", "id", "name", "file"):
+        route = route._replace(path=route.path.replace(f"{{{word}}}", "no-such-thing"))
+    return route.path
+
+
+def allowed(scopes: tuple[str, ...], route: Route) -> bool:
+    rule = RULES[route.name].split()
+    return not rule or any(scope in rule for scope in scopes)
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
+    assert sorted(RULES) == sorted(IDS)
+    assert {route.name: " ".join(route.scopes) for route in table.ROUTES} == RULES
+
+
+@pytest.mark.parametrize("route", table.ROUTES, ids=IDS)
+def test_nobody_is_asked_to_sign_in(desk: Desk, route: Route) -> None:
+    for body in (None, b"{}", b"not json"):
+        told = desk.ask("", route.method, path_of(route), raw=body)
+        assert (told.status, told.code) == (401, "sign-in")
+        assert told.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("who", [*CAST, *SCOPES])
+@pytest.mark.parametrize("route", table.ROUTES, ids=IDS)
+def test_only_who_may_gets_in(desk: Desk, route: Route, who: str) -> None:
+    """By role (certificate) and by scope (token). What is let in is stopped by its body: no JSON, or a path to nothing."""
+    scopes = (who,) if who in SCOPES else ROLES.get(CAST[who], ())
+    body = b"[]" if route.body else None
+    told = desk.ask(who, route.method, path_of(route), raw=body)
+    if allowed(scopes, route):
+        assert told.status not in (401, 403)
+    else:
+        assert (told.status, told.code) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("route", table.ROUTES, ids=IDS)
+def test_no_header_says_who_somebody_is(desk: Desk, route: Route) -> None:
+    from urllib.parse import quote
+
+    from gatekey.x509 import pem
+
+    escaped = quote(pem.encode("CERTIFICATE", desk.certificates["boss"]).decode())
+    for value in ("boss", "CN=boss", "SUCCESS", escaped):
+        spoofed = tuple((name, value) for name in SPOOFED)
+        assert desk.ask("", route.method, path_of(route), headers=(*JSON, *spoofed)).status == 401
+        told = desk.ask("nobody", route.method, path_of(route), headers=(*JSON, *spoofed))
+        assert told.status == 403 if route.scopes else told.json["login"] == "nobody"
+
+
+@pytest.mark.parametrize("route", table.ROUTES, ids=IDS)
+@pytest.mark.parametrize("header", [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example"), ("origin", "null"),
+                                    ("origin", "https://gatekey.example.evil.example"), ("origin", "https://gatekey.example:444"), ("origin", "[")])  # fmt: skip
+def test_pages_of_other_sites_are_refused(desk: Desk, route: Route, header: tuple[str, str]) -> None:
+    told = desk.ask("boss", route.method, path_of(route), {}, headers=(*JSON, header))
+    assert (told.status, told.code) == (403, "cross-site")
+
+
+@pytest.mark.parametrize("route", [route for route in table.ROUTES if route.body], ids=lambda route: str(route.name))
+@pytest.mark.parametrize("media", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "", "text/json"])
+def test_a_form_cannot_ask(desk: Desk, route: Route, media: str) -> None:
+    told = desk.ask("boss", route.method, path_of(route), {}, headers=(("content-type", media),) if media else ())
+    assert (told.status, told.code) == (415, "wrong-media-type")
+
+
+def test_this_very_origin_may_ask(desk: Desk) -> None:
+    same = (("sec-fetch-site", "same-origin"), ("origin", "https://gatekey.example"))
+    assert desk.ask("boss", "GET", "/v1/me", headers=same).status == 200
+    assert desk.ask("boss", "GET", "/v1/me", headers=(("sec-fetch-site", "none"),)).status == 200
+    assert desk.ask("boss", "GET", "/v1/me", headers=(("cookie", "session=other"),)).json["login"] == "boss"
+
+
+def test_wrong_tokens_are_nobody(desk: Desk) -> None:
+    good = desk.tokens["read"]
+    for token in (good[:-1] + ("a" if good[-1] != "a" else "b"), good + "a", good.replace("gkt_", ""), "gkt__", "", "gkt_" + "9" * 500, "ä"):
+        told = desk.ask("", "GET", "/v1/me", headers=(("authorization", f"Bearer {token}"),))
+        assert (told.status, told.code) == (401, "sign-in"), token
+    assert desk.ask("", "GET", "/v1/me", headers=(("authorization", "Basic Ym9zczpib3Nz"),)).status == 401
+    assert desk.ask("", "GET", "/v1/me", headers=(("authorization", f"Bearer {good}"),) * 2).status == 400
+
+
+def test_a_wrong_token_is_not_helped_by_a_certificate(desk: Desk) -> None:
+    assert desk.ask("boss", "GET", "/v1/me", headers=(("authorization", "Bearer gkt_wrong"),)).status == 401
+
+
+def test_a_certificate_must_be_ours_and_live(tmp_path: Path, desk: Desk) -> None:
+    other = Desk(tmp_path)
+    call = desk.call("boss", "GET", "/v1/me")
+    assert desk.gate.answer(call._replace(peer=Peer("127.0.0.1", other.certificates["boss"]))).status == 401
+    assert desk.gate.answer(call._replace(peer=Peer("127.0.0.1", b"\x30\x00"))).status == 400
+    assert other.ask("olga", "GET", "/v1/me").status == 200
+    assert other.ask("boss", "POST", "/v1/certificates/olga/hold").status == 200
+    assert other.ask("olga", "GET", "/v1/me").status == 401
+    assert other.ask("boss", "POST", "/v1/certificates/olga/unhold").status == 200
+    assert other.ask("olga", "GET", "/v1/me").status == 200
+    other.clock.move(days=366)
+    assert other.ask("olga", "GET", "/v1/me").status == 401
+    other.close()
+
+
+def test_roles_and_tokens_end_at_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert desk.ask("aud", "GET", "/v1/people").status == 200
+    assert desk.ask("boss", "PUT", "/v1/people/aud/roles", {"roles": []}).json == {"login": "aud", "roles": []}
+    assert desk.ask("aud", "GET", "/v1/people").status == 403
+    token = desk.ask("boss", "POST", "/v1/tokens", {"login": "boss", "scopes": ["read"], "days": 1}).json
+    bearer = (("authorization", f"Bearer {token['token']}"),)
+    assert desk.ask("", "GET", "/v1/people", headers=bearer).status == 200
+    assert desk.ask("boss", "DELETE", f"/v1/tokens/{token['id']}", headers=()).status == 200
+    assert desk.ask("", "GET", "/v1/people", headers=bearer).status == 401
+    again = desk.ask("boss", "POST", "/v1/tokens", {"login": "boss", "scopes": ["read"], "days": 1}).json
+    desk.clock.move(days=1)
+    assert desk.ask("", "GET", "/v1/people", headers=(("authorization", f"Bearer {again['token']}"),)).status == 401
+    desk.close()
+
+
+def test_an_operator_cannot_become_an_administrator(tmp_path: Path) -> None:
+    """By a certificate in her name, her e-mail, her leaving, or a held certificate given back."""
+    from kit.desk import csr
+
+    desk = Desk(tmp_path)
+    for path, body in (
+        ("/v1/certificates/client", {"login": "boss", "device": "mine"}),
+        ("/v1/certificates/client", {"login": "BOSS", "device": "mine", "csr": csr("x")}),
+        ("/v1/certificates/sign", {"csr": csr("boss"), "profile": "client", "device": "mine"}),
+        ("/v1/certificates/boss/renew", {"new_key": True}),
+        ("/v1/certificates/web/renew", {"new_key": True}),
+        ("/v1/people/boss/leave", {}),
+    ):
+        told = desk.ask("olga", "POST", path, body)
+        assert (told.status, told.code) == (403, "above-caller"), path
+    assert desk.ask("olga", "PATCH", "/v1/people/boss", {"email": "olga@example.com"}).code == "above-caller"
+    assert desk.ask("boss", "POST", "/v1/certificates/boss/hold").status == 200
+    assert desk.ask("olga", "POST", "/v1/certificates/boss/unhold").code == "above-caller"
+    assert desk.ask("olga", "POST", "/v1/certificates/client", {"login": "olga", "device": "second"}).status == 201
+    assert desk.ask("olga", "POST", "/v1/certificates/aud/revoke").status == 200  # taking away is the safe side
+    desk.close()
+
+
+def test_the_last_administrator_stays(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert desk.ask("boss", "PUT", "/v1/people/all/roles", {"roles": []}).status == 200
+    assert desk.ask("boss", "PUT", "/v1/people/boss/roles", {"roles": ["auditor"]}).code == "last-administrator"
+    assert access.roles(desk.authority, "boss") == ("administrator",)
+    desk.close()
