@@ -330,7 +330,7 @@ class Caddy(Server):
     def reload(self) -> None:
         self._adapt()
         body = self.json.read_bytes()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/load", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/load", body, {"Content-Type": "application/json", "Cache-Control": "must-revalidate"})  # reload --force, as its unit does
         with urllib.request.urlopen(request, timeout=PATIENCE):
             pass
 
