@@ -162,6 +162,7 @@ class Agent:
         admitted(fresh, memory, self._now(), older=allowed.older)
         in_time(fresh, self._now())
         server.openssl_takes(contents[CHAIN], contents[CRLS], (len(fresh.authorities), len(fresh.crls)))
+        _take_over(self.config.target, contents)
         # From here on the target has either the old files or the new ones. If this is the last that happens, the next call finds them not loaded: step 4.
         files.switch(self.config.target, dict(contents), f"{fresh.number}-{fresh.made_at}")
         self._sweep()
@@ -321,6 +322,13 @@ class Agent:
             self._written = self._status
         elif self._now() - path.stat().st_mtime >= statuses.ALIVE:
             os.utime(path, (self._now(), self._now()))
+
+
+def _take_over(target: Path, names: Mapping[str, bytes]) -> None:
+    """Files that somebody copied into the target become links to the same bytes, so that the switch that follows is one for all of them."""
+    plain = {name: (target / name).read_bytes() for name in names if (target / name).is_file() and not (target / name).is_symlink()}
+    if plain:
+        files.switch(target, {**plain, "before-the-agent.txt": b"What was here before the agent came.\n"}, "before")
 
 
 def _point(target: Path, name: str) -> None:
