@@ -358,7 +358,8 @@ class Reporter:
 
     def _send(self, number: int, at: int) -> None:
         body = json.dumps({"number": number, "at": at, "name": self._remote.name}).encode()
-        reply = self._line.ask("POST", "/agent/report", headers={"Content-Type": "application/json"}, body=body)
+        # Reports are rare: a connection that nobody reads from would hold up a service that wants to end.
+        reply = self._line.ask("POST", "/agent/report", headers={"Content-Type": "application/json", "Connection": "close"}, body=body)
         if reply.status >= 500:
             raise Unavailable("service-unreachable", f"{self._remote.url} answers a report with status {reply.status}")
         if reply.status >= 400:
