@@ -56,6 +56,7 @@ class Service:
 
     def __init__(self, home: Path, process: subprocess.Popen[bytes], log: Path, public: int, private: int) -> None:
         self.home, self.process, self.log_file, self.public, self.private = home, process, log, public, private
+        self._connections: list[HTTPConnection] = []
 
     @property
     def url(self) -> str:
@@ -72,7 +73,15 @@ class Service:
                 return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
 
     def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.public, timeout=10)
+        """A connection that `hang_up` closes."""
+        connection = HTTPConnection("127.0.0.1", self.public, timeout=10)
+        self._connections.append(connection)
+        return connection
+
+    def hang_up(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
 
     def gatekey(self, *words: str) -> str:
         """A verb from the command line, in a process of its own."""

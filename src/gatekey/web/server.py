@@ -37,25 +37,27 @@ class Protocol(HttpToolsProtocol):
         self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = time.monotonic()
         self.in_head = True
-        self.head = 0
+        self.head = self.piece = 0
         self.blocked = 0.0
         self.ending = False
+        self.refused = False
 
     def data_received(self, data: bytes) -> None:
-        if self.in_head:
-            self.head += len(data)
-            if self.head > HEAD_BYTES + 262_144 or (self.head > HEAD_BYTES and len(data) < HEAD_BYTES):
-                self.refuse("large-head", b"431 Request Header Fields Too Large")
-                return
+        if self.refused:
+            return
+        self.piece = len(data)
+        self.head += self.piece
         super().data_received(data)
+        if self.in_head and self.head > HEAD_BYTES:
+            self.refuse("large-head", b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        self.in_head, self.head = True, 0
+        self.in_head, self.head = True, self.piece
         self.since = time.monotonic()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self.in_head = False
+        self.in_head, self.head = False, 0
         try:
             super().on_headers_complete()
         except UnicodeDecodeError:  # a path that is not ASCII: no URL (RFC 3986), and nothing that uvicorn answers
@@ -67,9 +69,11 @@ class Protocol(HttpToolsProtocol):
     def refuse(self, why: str, line: bytes) -> None:
         """Ends a connection with a word, and counts it."""
         self.count(why)
+        self.refused = True
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            self.transport.close()
+            # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
+            self.loop.call_later(LINGER, self.transport.close)
 
     @property
     def busy(self) -> bool:
@@ -105,7 +109,6 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
-        self.in_head, self.head = True, 0
         super().on_response_complete()
 
     def shutdown(self) -> None:

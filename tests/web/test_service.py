@@ -1,0 +1,471 @@
+"""`gatekey serve` as it runs: several workers on one ledger, killed, replaced, ended; strangers who are slow, loud or many."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp as judge
+
+from gatekey.api import Authority
+from gatekey.x509 import ocsp
+from gatekey.x509.certificate import read_certificate
+from gatekey.x509.spki import key_bits
+from kit.service import COMMAND, ROOT, Service, client_context, configure, free_port, serving, started, until
+
+pytestmark = pytest.mark.slow
+
+GOOD, REVOKED = judge.OCSPCertStatus.GOOD, judge.OCSPCertStatus.REVOKED
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service"), {"service": {"workers": 2}}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "service" in request.fixturenames:
+        request.getfixturevalue("service").hang_up()
+
+
+def question(service: Service, serial: str) -> bytes:
+    issuer = read_certificate(service.get("/ca/people.crt")[2])
+    return ocsp.encode_request([ocsp.encode_id(ocsp.issuer_ids(issuer.subject, key_bits(issuer.spki))[0], int(serial, 16))])
+
+
+def status(service: Service, body: bytes) -> judge.OCSPCertStatus:
+    return judge.load_der_ocsp_response(service.get("/ocsp", method="POST", body=body)[2]).certificate_status
+
+
+def connections_to_each(service: Service, wanted: int = 2) -> list[http.client.HTTPConnection]:
+    """Connections that stay open, among them one to each worker: whose end it is, the kernel tells."""
+    found: dict[str, http.client.HTTPConnection] = {}
+
+    def another() -> bool:
+        connection = service.connect()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        number = connection.sock.getsockname()[1]
+        owner = subprocess.run(["ss", "-Htnp", f"dport = :{number}"], capture_output=True, text=True, check=True).stdout
+        pids = [part.split(",")[0] for part in owner.split("pid=")[1:]]
+        found.setdefault(pids[0] if pids else "", connection)
+        return len(found) >= wanted
+
+    until(another, what="a connection to each worker")
+    return list(found.values())
+
+
+def ask(connection: http.client.HTTPConnection, body: bytes) -> judge.OCSPCertStatus:
+    connection.request("POST", "/ocsp", body)
+    return judge.load_der_ocsp_response(connection.getresponse().read()).certificate_status
+
+
+def test_a_revocation_reaches_every_worker_within_a_second(service: Service) -> None:
+    with service.authority() as authority:
+        serial = authority.issue_client("ann").serial
+    body = question(service, serial)
+    connections = connections_to_each(service)
+    assert {ask(one, body) for one in connections} == {GOOD}
+    service.gatekey("revoke", "ann")
+    since = time.monotonic()
+    waits = []
+    for one in connections:
+        until(lambda one=one: ask(one, body) is REVOKED, seconds=5, what="the answer")  # type: ignore[misc]
+        waits.append(time.monotonic() - since)
+    assert max(waits) < 1, waits
+    number = int(serial, 16)
+    until(lambda: x509.load_der_x509_crl(service.get("/crl/people.crl")[2]).get_revoked_certificate_by_serial_number(number), seconds=2, what="the CRL")
+
+
+def test_health_and_readiness(service: Service) -> None:
+    assert service.get("/healthz")[0] == 200
+    code, headers, body = service.get("/readyz")
+    found = json.loads(body)
+    assert (code, found["ready"]) == (200, True)
+    assert {"ledger", "crl", "keys", "ocsp", "view", "certificate"} <= found["checks"].keys()
+    assert headers["cache-control"] == "no-store"
+
+
+def test_methods_and_addresses_that_are_not_there(service: Service) -> None:
+    cases = (("GET", "/nothing", 404), ("POST", "/healthz", 405), ("DELETE", "/crl/people.crl", 405), ("GET", "/metrics", 404), ("GET", "/crl/x", 404))
+    for method, path, wanted in cases:
+        code, headers, body = service.get(path, method=method)
+        assert code == wanted, path
+        assert headers["content-type"] == "application/problem+json"
+        assert json.loads(body)["status"] == wanted
+        if wanted == 405:
+            assert "GET" in headers["allow"]
+    connection = service.connect()
+    connection.request("HEAD", "/crl/people.crl")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"")
+    assert int(answer.headers["content-length"]) == len(service.get("/crl/people.crl")[2])
+
+
+def test_the_authority_serves_under_a_certificate_of_its_own(service: Service, tmp_path: Path) -> None:
+    with service.authority() as authority:
+        context = client_context(authority, tmp_path)
+        ann = authority.issue_client("tls-ann")
+        context_of_ann = client_context(authority, tmp_path, ann.chain, ann.key)
+    for host in ("localhost", "127.0.0.1"):
+        connection = http.client.HTTPSConnection(host, service.private, context=context, timeout=10)
+        connection.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", service.private), 10), server_hostname=host)
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+        connection.close()
+    connection = http.client.HTTPSConnection("localhost", service.private, context=context_of_ann, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    assert 'gatekey_requests_total{listener="private",route="/readyz",status="200"}' in text
+    connection.close()
+
+
+def test_a_foreign_certificate_ends_the_handshake(service: Service, tmp_path: Path) -> None:
+    with Authority.create(tmp_path / "other", "Other", unencrypted_keys=True) as other, service.authority() as authority:
+        eve = other.issue_client("eve")
+        context = client_context(authority, tmp_path, eve.chain, eve.key)
+    connection = http.client.HTTPSConnection("localhost", service.private, context=context, timeout=10)
+    with pytest.raises((ssl.SSLError, ConnectionError)), contextlib.closing(connection) as one:
+        one.request("GET", "/readyz")
+        one.getresponse()
+
+
+def raw(port: int, data: bytes, *, wait: float = 10) -> bytes:
+    """What comes back until the other side closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as sock:
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(data)
+        found = b""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while part := sock.recv(65536):
+                found += part
+        return found
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"POST /ocsp HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n", b"413"),
+        (b"POST /ocsp HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + b"4000\r\n" + b"x" * 0x4000 + b"\r\n", b""),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 400_000, b"431"),
+        (b"GET /healthz HTTP/1.1\r\n" + b"x: y\r\n" * 60_000, b"431"),
+        (b"hello\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
+        (b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"40"),
+        (b"GET /crl/%00%0d%0aset-cookie:x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"404"),
+        (b"GET http:///healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b""),
+        (b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", b"40"),
+    ],
+    ids=["huge body", "chunked", "huge header", "many headers", "no http", "smuggled", "negative", "tls", "path", "injected", "odd url", "star"],
+)
+def test_loud_strangers(service: Service, data: bytes, wanted: bytes) -> None:
+    head = data
+    if b"\r\n\r\n4000\r\n" in data:
+        head = data + (b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 30
+        wanted = b"413"
+    found = raw(service.public, head)
+    assert found.startswith(b"HTTP/1.1 " + wanted) or (not found and not wanted), found[:200]
+    assert b"set-cookie" not in found.partition(b"\r\n\r\n")[0]
+    assert service.get("/healthz")[0] == 200
+
+
+def test_bodies_are_read_to_their_end(service: Service) -> None:
+    """In pieces, chunked, and one request behind the other on one connection."""
+    with service.authority() as authority:
+        serial = authority.issue_client("pieces").serial
+    body = question(service, serial)
+    with socket.create_connection(("127.0.0.1", service.public), timeout=10) as sock:
+        sock.sendall(b"POST /ocsp HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body))
+        for byte in body:
+            sock.sendall(bytes([byte]))
+        assert b"200 OK" in sock.recv(65536)
+        chunked = b"POST /ocsp HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        sock.sendall(chunked)
+        assert b"200 OK" in sock.recv(65536)
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 3 + b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        found = b""
+        while part := sock.recv(65536):
+            found += part
+        assert found.count(b"200 OK") == 4
+
+
+def test_slow_strangers_are_let_go(service: Service) -> None:
+    """A head that drips, a body that never comes, a connection that says nothing: none is kept, and everybody else is served meanwhile."""
+    drip = socket.create_connection(("127.0.0.1", service.public), timeout=60)
+    drip.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n")
+    silent = socket.create_connection(("127.0.0.1", service.public), timeout=60)
+    since = time.monotonic()
+
+    def dripping() -> bool:
+        with contextlib.suppress(OSError):
+            drip.sendall(b"x")
+        drip.setblocking(False)
+        try:
+            return drip.recv(100).startswith(b"HTTP/1.1 408")
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+        finally:
+            drip.setblocking(True)
+            time.sleep(0.3)
+
+    until(dripping, seconds=20, what="the end of the drip")
+    assert silent.recv(1) == b""
+    drip.close()
+    silent.close()
+    assert time.monotonic() - since < 25
+    assert service.get("/healthz")[0] == 200
+
+
+def test_refusals_are_logged_with_their_id_and_without_secrets(service: Service) -> None:
+    code, _, body = service.get("/crl/who?password=geheim", headers={"authorization": "Bearer geheim", "cookie": "geheim"})
+    identity = json.loads(body)["instance"]
+    assert code == 404
+    line = until(lambda: next((one for one in service.log() if one.get("id") == identity), None), what="the line")
+    assert (line["event"], line["level"], line["code"], line["path"], line["listener"]) == ("refused", "warning", "no-page", "/crl/who", "public")
+    assert "geheim" not in service.log_file.read_text()
+
+
+def test_killing_a_worker_loses_nothing(service: Service) -> None:
+    with service.authority() as authority:
+        serial = authority.issue_client("kill").serial
+    body = question(service, serial)
+    before = service.workers()
+    os.kill(before[0], signal.SIGKILL)
+    for _ in range(50):
+        assert service.get("/healthz")[0] == 200
+        assert status(service, body) is GOOD
+    until(lambda: len(service.workers()) == 2 and before[0] not in service.workers(), what="another worker")
+    until(lambda: any(one["event"] == "worker-died" and one["pid"] == before[0] for one in service.log()), what="the line")
+    connections_to_each(service)
+
+
+class Load(threading.Thread):
+    """Asks without a pause on kept and on new connections; every answer that is missing or wrong is remembered."""
+
+    def __init__(self, service: Service, *, fresh: bool) -> None:
+        super().__init__()
+        self.service, self.fresh = service, fresh
+        self.ended = threading.Event()
+        self.found: Counter[str] = Counter()
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.public, timeout=10)
+        while not self.ended.is_set():
+            try:
+                if self.fresh:
+                    connection = http.client.HTTPConnection("127.0.0.1", self.service.public, timeout=10)
+                connection.request("GET", "/crl/people.crl")
+                answer = connection.getresponse()
+                data = answer.read()
+                self.found["good" if answer.status == 200 and data else f"status {answer.status}"] += 1
+                if answer.will_close or self.fresh:
+                    connection.close()
+            except Exception as error:  # noqa: BLE001  each is a dropped request
+                self.found[repr(error)] += 1
+                connection.close()
+        connection.close()
+
+
+def test_a_rolling_restart_drops_no_request(service: Service) -> None:
+    loads = [Load(service, fresh=fresh) for fresh in (True, False, True, False)]
+    for load in loads:
+        load.start()
+    try:
+        for _ in range(2):
+            before = set(service.workers())
+            count = sum(one["event"] == "reloaded" for one in service.log())
+            service.process.send_signal(signal.SIGHUP)
+            until(lambda count=count: sum(one["event"] == "reloaded" for one in service.log()) > count, what="the reload")  # type: ignore[misc]
+            until(lambda before=before: not before & set(service.workers()), what="the end of the old workers")  # type: ignore[misc]
+    finally:
+        for load in loads:
+            load.ended.set()
+        for load in loads:
+            load.join(30)
+    for load in loads:
+        assert set(load.found) == {"good"}, load.found
+        assert load.found["good"] > 20
+
+
+def test_counters_survive_their_worker(service: Service, tmp_path: Path) -> None:
+    with service.authority() as authority:
+        context = client_context(authority, tmp_path)
+
+    def count() -> float:
+        connection = http.client.HTTPSConnection("localhost", service.private, context=context, timeout=10)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        lines = [line for line in text.splitlines() if line.startswith('gatekey_requests_total{listener="public",route="/healthz",status="200"}')]
+        return float(lines[0].split()[-1])
+
+    for _ in range(20):
+        service.get("/healthz")
+    before = until(lambda: count() if count() >= 20 else 0, what="the count")
+    time.sleep(1.2)  # a copy is left once a second
+    for pid in service.workers():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(service.workers()) == 2, what="new workers")
+    connections_to_each(service)
+    assert until(lambda: count() >= before, what="the count")
+
+
+def test_rate_limits_count_over_all_workers(tmp_path: Path) -> None:
+    with serving(tmp_path, {"limits": {"requests-per-second": 20}}) as service:
+        def burst() -> Counter[int]:
+            return Counter(service.get("/healthz")[0] for _ in range(60))
+
+        found = until(lambda: found if (found := burst())[429] else None, what="a refusal")
+        assert found[200] <= 60
+        _, headers, body = until(lambda: answer if (answer := service.get("/healthz"))[0] == 429 else None, seconds=10, what="429")
+        assert headers["retry-after"] == "1"
+        assert json.loads(body)["code"] == "too-many-requests"
+        until(lambda: service.get("/healthz")[0] == 200, what="the next second")
+        assert not [one for one in service.log() if one.get("code") == "too-many-requests"], "counted, not logged"
+
+
+def test_unix_sockets_have_their_mode(tmp_path: Path) -> None:
+    place = tmp_path / "proxy.sock"
+    with serving(tmp_path, {"proxy": {"listen": f"unix:{place}", "mode": "0600"}}) as service:
+        assert place.stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(place))
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert b"200 OK" in sock.recv(65536)
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: any(one["event"] == "reloaded" for one in service.log()), what="the reload")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(place))
+            sock.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert b"200 OK" in sock.recv(65536)
+
+
+def files_for(service_home: Path, folder: Path, name: str) -> bytes:
+    """A certificate for localhost in site.crt and site.key."""
+    with Authority.open(service_home) as authority:
+        issued = authority.issue_server(name, "localhost")
+    (folder / "site.key").touch(0o600)
+    (folder / "site.key").write_bytes(issued.key)
+    (folder / "site.crt").write_bytes(issued.chain)
+    return issued.certificate
+
+
+def test_given_files_are_read_again_when_they_change(tmp_path: Path) -> None:
+    public, private = free_port(), free_port()
+    home = tmp_path / "home"
+    Authority.create(home, "Files", unencrypted_keys=True).close()
+    first = files_for(home, tmp_path, "one.example")
+    tables = {"public": {"listen": f"127.0.0.1:{public}"}, "private": {"listen": f"127.0.0.1:{private}"}}
+    configure(home, {**tables, "service": {"certificate": str(tmp_path / "site.crt"), "key": str(tmp_path / "site.key"), "workers": 1}})
+
+    def shown() -> bytes:
+        return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", private)).encode()).serial_number.to_bytes(16, "big")
+
+    def serial(pem: bytes) -> bytes:
+        return x509.load_pem_x509_certificate(pem).serial_number.to_bytes(16, "big")
+
+    with started(home, tmp_path / "log", public, private) as service:
+        assert shown() == serial(first)
+        (tmp_path / "site.crt").write_bytes(b"not a certificate")
+        until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "warn", what="a warning")
+        assert shown() == serial(first), "what cannot be read changes nothing"
+        second = files_for(home, tmp_path, "two.example")
+        until(lambda: shown() == serial(second), what="the new certificate")
+        until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "ok", what="the end of the warning")
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[socket.socket], socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context
+
+
+def test_sockets_and_readiness_by_systemd(tmp_path: Path, closing: Callable[[socket.socket], socket.socket]) -> None:
+    """LISTEN_FDS and NOTIFY_SOCKET, as systemd gives them."""
+    home = tmp_path / "home"
+    Authority.create(home, "Systemd", unencrypted_keys=True).close()
+    configure(home, {"private": {"listen": ""}, "service": {"workers": 1}})
+    listening = closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(10)
+    told = closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    told.bind(str(tmp_path / "notify"))
+    told.settimeout(30)
+    # The descriptor must be number 3 and LISTEN_PID the pid of the process itself: exec keeps both.
+    start = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1',"
+        " LISTEN_FDNAMES='public'); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    words = [sys.executable, "-c", start, str(listening.fileno()), *COMMAND[1:], "--home", str(home), "serve"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(words, env=environment, pass_fds=[listening.fileno()], stderr=log)
+    try:
+        assert told.recv(1000).startswith(b"READY=1"), (tmp_path / "log").read_text()
+        found = raw(listening.getsockname()[1], b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert b"200 OK" in found
+        process.send_signal(signal.SIGTERM)
+        assert told.recv(1000) == b"STOPPING=1"
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_the_workers_end_with_their_supervisor(tmp_path: Path) -> None:
+    """Killed outright, it leaves nobody behind on its sockets."""
+    home = tmp_path / "home"
+    port = free_port()
+    Authority.create(home, "Orphans", unencrypted_keys=True).close()
+    configure(home, {"public": {"listen": f"127.0.0.1:{port}"}, "private": {"listen": ""}})
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen([*COMMAND, "--home", str(home), "serve"], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=out)
+    until(lambda: '"ready"' in log.read_text(), what="the service")
+    workers = Service(home, process, log, port, 0).workers()
+    process.kill()
+    process.wait(10)
+    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers), what="their end")
+
+
+@pytest.mark.parametrize(
+    ("tables", "word"),
+    [
+        ({"public": {"listen": "192.0.2.1:8080"}}, "192.0.2.1:8080 cannot be listened on"),
+        ({"public": {"listen": ""}, "private": {"listen": ""}}, "no listener has an address"),
+        ({"service": {"certificate": "/nowhere"}}, "only one of service.certificate and service.key"),
+        ({"proxy": {"listen": "127.0.0.1:9999"}}, "proxy.listen is no Unix socket"),
+        ({"private": {"listen": "", "behind-proxy": ["next door"]}}, "is no address and no network"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(tmp_path: Path, tables: dict[str, dict[str, object]], word: str) -> None:
+    home = tmp_path / "home"
+    Authority.create(home, "Wrong", unencrypted_keys=True).close()
+    wanted = {"public": {"listen": f"127.0.0.1:{free_port()}"}, "private": {"listen": f"127.0.0.1:{free_port()}"}}
+    configure(home, {table: {**wanted.get(table, {}), **tables.get(table, {})} for table in {**wanted, **tables}})
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([*COMMAND, "--home", str(home), "serve"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
