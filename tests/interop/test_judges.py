@@ -99,7 +99,7 @@ def _internal(admin: Administrator) -> None:
 
 
 def _revoked(admin: Administrator) -> None:
-    """One revoked for each reason, one held, one abandoned."""
+    """One revoked for each reason, and one held."""
     for reason in REVOKE_REASONS:
         admin("issue", "client", reason, "--for", "pem", "--out", "revoked")
         admin("revoke", reason, "--reason", reason)

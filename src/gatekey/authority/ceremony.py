@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import files
 from ..lifecycle import Released
 from ..model.names import Names
 from ..model.plan import NameConstraints
 from ..model.record import AuthorityRecord
 from ..model.request import Request
 from ..store import audit
+from ..x509 import pem
 from . import crl
 from .issue import found_root
 
@@ -60,6 +63,23 @@ def _found(authority: Authority, founding: Founding, key_type: str, days: int | 
     released = found_root(authority, request, record, None if founding.role == "root" else constraints)
     crl.make(authority, founding.name)
     return released
+
+
+def files_missing(authority: Authority) -> list[str]:
+    """Our CAs whose certificate does not lie in `authorities/` of the home, where `trust` sends people: an `authority install` was interrupted."""
+    return [record.name for record in authority.records() if not _file(authority, record.name).exists()]
+
+
+def write_files(authority: Authority) -> list[str]:
+    """Writes the certificates that `files_missing` names; says which. Raises what the disk says."""
+    missing = files_missing(authority)
+    for name in missing:
+        files.create(_file(authority, name), pem.encode("CERTIFICATE", authority.issuing(name).certificate.der))
+    return missing
+
+
+def _file(authority: Authority, name: str) -> Path:
+    return authority.config.home / "authorities" / f"{name}.crt"
 
 
 def note(authority: Authority, action: str, subject: str, **facts: str) -> None:

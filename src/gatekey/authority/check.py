@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from ..x509.certificate import Certificate, assemble, read_certificate
 from ..x509.crl import read_crl
 from ..x509.spki import read_spki
 from . import crl
+from .ceremony import files_missing, write_files
+from .history import contradictions
 from .reconcile import CaughtUp, catch_up, published_behind, reconcile
 
 if TYPE_CHECKING:
@@ -29,20 +32,23 @@ def findings(authority: Authority, progress: Callable[[int], None] = lambda _: N
     if broken := authority.reads.chain_problem():
         found.append(f"the audit log does not hold: {broken}")
     found += _certificates(authority, progress)
+    found += contradictions(authority)
     found += _crls(authority)
     found += _keys(authority)
     if left := authority.reads.in_flight(authority.now()):
         found.append(f"{left} draft{'s' if left > 1 else ''} of an interrupted run {'are' if left > 1 else 'is'} not closed yet (--repair does it)")
+    found += [f"authorities/{name}.crt is missing (--repair writes it)" for name in files_missing(authority)]
     if published_behind(authority):
         found.append(f"{authority.config.publish} does not hold what the ledger holds (--repair rewrites it)")
     return found[:MOST]
 
 
 def repair(authority: Authority) -> CaughtUp:
-    """Mends what can be mended without losing anything: closes interrupted drafts, signs CRLs that are behind, rewrites the published folder."""
+    """Mends what can be mended without losing anything: closes interrupted drafts, signs CRLs that are behind, writes what is missing or old on the disk."""
     closed = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in reconcile(authority)]
     caught_up = catch_up(authority)
-    return caught_up._replace(done=[*closed, *caught_up.done])
+    written = [f"wrote authorities/{name}.crt" for name in write_files(authority)]
+    return caught_up._replace(done=[*closed, *caught_up.done, *written])
 
 
 def _certificates(authority: Authority, progress: Callable[[int], None]) -> list[str]:
@@ -50,7 +56,7 @@ def _certificates(authority: Authority, progress: Callable[[int], None]) -> list
     issuers: dict[str, Certificate] = {}
     serials: set[str] = set()
     for count, row in enumerate(authority.reads.signed_pairs(), start=1):
-        issuer, serial, tbs, signature, print_, not_before, not_after, key, common_name, _ = row
+        issuer, serial, tbs, signature, print_, not_before, not_after, key, common_name, alternatives = row
         progress(count)
         where = f"{issuer}/{serial}"
         if serial in serials:
@@ -61,6 +67,7 @@ def _certificates(authority: Authority, progress: Callable[[int], None]) -> list
                 issuers[issuer] = authority.issuing(issuer).certificate
             der = assemble(tbs, signature)
             certificate = read_certificate(der)
+            spki = read_spki(certificate.spki)
         except GatekeyError as unreadable:
             found.append(f"{where} cannot be read: {unreadable.message}")
             continue
@@ -68,11 +75,12 @@ def _certificates(authority: Authority, progress: Callable[[int], None]) -> list
             certificate.serial,
             certificate.not_before,
             certificate.not_after,
-            read_spki(certificate.spki).sha256,
+            spki.sha256,
             certificate.common_name,
+            [*certificate.names.dns, *certificate.names.ips, *certificate.names.emails],
             fingerprint(der),
         )
-        if told != (serial, not_before, not_after, key, common_name, print_):
+        if told != (serial, not_before, not_after, key, common_name, json.loads(alternatives), print_):
             found.append(f"{where}: the row does not say what the certificate says")
         above = issuers[issuer]
         if certificate.issuer != above.subject or not x509_signature.verify(above.spki, certificate.algorithm, certificate.signature, certificate.tbs):
@@ -83,8 +91,13 @@ def _certificates(authority: Authority, progress: Callable[[int], None]) -> list
 def _crls(authority: Authority) -> list[str]:
     found = []
     for record in authority.records():
-        held = crl.newest(authority, record.name)
-        if held is None:
+        try:
+            held = crl.newest(authority, record.name)
+            listed = read_crl(held.der) if held else None
+        except GatekeyError as unreadable:
+            found.append(f"the CRL of {record.name} cannot be read: {unreadable.message}")
+            continue
+        if held is None or listed is None:
             found.append(f"there is no CRL of {record.name} (--repair signs one)")
             continue
         if held.revocation < authority.reads.revocation_number(record.name):
@@ -94,7 +107,6 @@ def _crls(authority: Authority) -> list[str]:
         if held.this_update > authority.now():
             found.append(f"the CRL of {record.name} is of a time to come: a clock was ahead (--repair signs another)")
         issuer = authority.issuing(record.name).certificate
-        listed = read_crl(held.der)
         if not x509_signature.verify(issuer.spki, listed.algorithm, listed.signature, listed.tbs):
             found.append(f"the signature of the CRL of {record.name} does not hold")
         missing = authority.reads.revoked((record.name,), authority.now())

@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .database import Transaction
+from .database import Row, Transaction
 
 #: What the first event is chained to.
 ORIGIN = "0" * 64
+
+_EVENTS = "SELECT number, at, actor, action, subject, facts, hash FROM audit"
 
 
 class Event(NamedTuple):
@@ -53,16 +55,28 @@ def append(tx: Transaction, at: int, *events: Event) -> None:
 
 def read(tx: Transaction, first: int = 1) -> Iterator[Logged]:
     """The log from event `first` on, in order."""
-    for number, at, actor, action, subject, facts, chained in tx.each(
-        "SELECT number, at, actor, action, subject, facts, hash FROM audit WHERE number >= :first ORDER BY number", first=first
-    ):
+    return _logged(tx.each(f"{_EVENTS} WHERE number >= :first ORDER BY number", first=first))
+
+
+def about(tx: Transaction, subject: str) -> Iterator[Logged]:
+    """The events with this subject, in order."""
+    return _logged(tx.each(f"{_EVENTS} WHERE subject = :subject ORDER BY number", subject=subject))
+
+
+def of(tx: Transaction, action: str) -> Iterator[Logged]:
+    """The events of this kind, in order."""
+    return _logged(tx.each(f"{_EVENTS} WHERE action = :action ORDER BY number", action=action))
+
+
+def _logged(rows: Iterator[Row]) -> Iterator[Logged]:
+    for number, at, actor, action, subject, facts, chained in rows:
         yield Logged(number, at, actor, action, subject, json.loads(facts), chained)
 
 
 def broken(tx: Transaction) -> str | None:
     """The first place at which the chain does not hold, in words, or None when all of it does."""
     previous, expected = ORIGIN, 1
-    for number, at, actor, action, subject, facts, chained in tx.each("SELECT number, at, actor, action, subject, facts, hash FROM audit ORDER BY number"):
+    for number, at, actor, action, subject, facts, chained in tx.each(f"{_EVENTS} ORDER BY number"):
         if number != expected:
             return f"audit event {expected} is missing"
         if _chain(previous, number, at, Event(actor, action, subject), facts) != chained:

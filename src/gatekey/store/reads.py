@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
@@ -56,6 +57,22 @@ def _filters(find: Filter) -> list[tuple[str, bool]]:
         ("h.kind <> 'authority'", not find.authorities),
         ("c.profile NOT LIKE 'probe%'", not find.probes),
     ]
+
+
+class Standing(NamedTuple):
+    """What stands in a certificate's row that the audit log must confirm. `logged`: whether its revocation is in the list of revocations."""
+
+    issuer: str
+    serial: str
+    state: str
+    profile: str
+    holder: str
+    device: str
+    spki_sha256: str
+    tbs: bytes
+    fingerprint: str | None
+    revoked_reason: str | None
+    logged: bool
 
 
 class Reads:
@@ -170,14 +187,39 @@ class Reads:
         with self._db.read() as tx:
             yield from audit.read(tx, first)
 
-    def signed_pairs(self) -> Iterator[tuple[str, str, bytes, bytes, str, int, int, str, str, bool]]:
-        """For `store check`: issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, whether revoked."""
+    def signed_pairs(self) -> Iterator[tuple[str, str, bytes, bytes, str, int, int, str, str, str]]:
+        """For `store check`: issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, alternatives (JSON)."""
         sql = (
-            "SELECT issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, revoked_at IS NOT NULL"
+            "SELECT issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, alternatives"
             " FROM certificate WHERE state = 'released'"
         )
         with self._db.read() as tx:
             yield from tx.each(sql)
+
+    def standings(self) -> Iterator[Standing]:
+        """For `store check`: every certificate in whatever state, with what the audit log must confirm."""
+        sql = (
+            "SELECT issuer, serial, state, profile, holder, device, spki_sha256, tbs, fingerprint, revoked_reason, EXISTS (SELECT 1 FROM revocation_log l"
+            " WHERE l.number = certificate.revocation AND l.issuer = certificate.issuer AND l.serial = certificate.serial) FROM certificate"
+        )
+        with self._db.read() as tx:
+            for row in tx.each(sql):
+                yield Standing(*row)
+
+    def events_about(self, subject: str) -> Iterator[Logged]:
+        """Every audit event with this subject, in order."""
+        with self._db.read() as tx:
+            yield from audit.about(tx, subject)
+
+    def events_of(self, action: str) -> Iterator[Logged]:
+        """Every audit event of this kind, in order."""
+        with self._db.read() as tx:
+            yield from audit.of(tx, action)
+
+    def count_of_events(self, action: str) -> int:
+        with self._db.read() as tx:
+            row = tx.one("SELECT count(*) FROM audit WHERE action = :action", action=action)
+        return int(row[0]) if row else 0
 
     def newest_event(self) -> int:
         """The number of the newest audit event: it grows with every change of anything."""

@@ -1,0 +1,261 @@
+"""`store check` calls the ledger whole or names what is not, each kind of damage in its words; --repair mends what it says, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from gatekey.keys import material
+from kit.administrator import Administrator, typed
+
+DAY = 86_400
+
+
+class Damage(NamedTuple):
+    """What somebody does behind our back, what `store check` says of it, and whether --repair makes it whole again."""
+
+    done: str | Callable[[Administrator], object]
+    said: tuple[str, ...]
+    mended: bool = False
+
+
+def key_of_another(admin: Administrator) -> None:
+    path = admin.home / "keys" / "people.key"
+    path.unlink()
+    path.touch(0o600)
+    path.write_bytes(material.make("p256").pkcs8())
+
+
+def torn_key(admin: Administrator) -> None:
+    (admin.home / "keys" / "people.key").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+
+
+def flipped(column: str, where: str, at: int = -1) -> Callable[[Administrator], object]:
+    """One bit of a BLOB turned over."""
+
+    def turn(admin: Administrator) -> None:
+        table = "crl" if "number" in where else "certificate"
+        (value,) = admin.sql(f"SELECT {column} FROM {table} WHERE {where}")[0]
+        changed = bytearray(value)
+        changed[at] ^= 1
+        admin.sql(f"UPDATE {table} SET {column} = ? WHERE {where}", bytes(changed))
+
+    return turn
+
+
+def new_bytes(admin: Administrator) -> None:
+    """A certificate whose bytes are those of another one, with its signature: good in itself, but not what was recorded."""
+    admin.sql(
+        "UPDATE certificate SET tbs = (SELECT tbs FROM certificate WHERE holder = 'bob'), signature = (SELECT signature FROM certificate WHERE holder = 'bob')"
+        " WHERE holder = 'ann'"
+    )
+
+
+ANN = "holder = 'ann'"
+PEOPLE_CRL = "issuer = 'people' AND number = (SELECT max(number) FROM crl WHERE issuer = 'people')"
+
+DAMAGES = {
+    "a bit of the certificate": Damage(
+        flipped("tbs", ANN),
+        ("people/{ann}: the row does not say what the certificate says", "people/{ann}: the signature is not that of people"),
+    ),
+    "the certificate's first byte": Damage(flipped("tbs", ANN, 0), ("people/{ann} cannot be read",)),
+    "a bit of the key in the certificate": Damage(flipped("tbs", ANN, 200), ("people/{ann}",)),
+    "a bit of the signature": Damage(flipped("signature", ANN), ("people/{ann}: the signature is not that of people",)),
+    "the bytes of another": Damage(new_bytes, ("people/{ann}: the row does not say what the certificate says",)),
+    "the serial": Damage(
+        "UPDATE certificate SET serial = '00112233445566778899AABBCCDDEEFF' WHERE holder = 'ann'",
+        ("the row does not say what the certificate says",),
+    ),
+    "the end": Damage(
+        "UPDATE certificate SET not_after = not_after + 86400 WHERE holder = 'ann'",
+        ("people/{ann}: the row does not say what the certificate says",),
+    ),
+    "the beginning": Damage("UPDATE certificate SET not_before = 0 WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
+    "the common name": Damage("UPDATE certificate SET common_name = 'eve' WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
+    "the alternative names": Damage("UPDATE certificate SET alternatives = '[]' WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
+    "the key's hash": Damage("UPDATE certificate SET spki_sha256 = 'ff' WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
+    "the fingerprint": Damage("UPDATE certificate SET fingerprint = 'FF' WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
+    "the issuer": Damage("UPDATE certificate SET issuer = 'servers' WHERE holder = 'ann'", ("servers/{ann}: the signature is not that of servers",)),
+    "who holds it": Damage("UPDATE certificate SET holder = 'bob' WHERE holder = 'ann'", ("people/{ann}: the row does not say what the audit log says",)),
+    "for which device": Damage("UPDATE certificate SET device = 'phone' WHERE holder = 'ann'", ("people/{ann}: the row does not say what the audit log says",)),
+    "under which profile": Damage(
+        "UPDATE certificate SET profile = 'server' WHERE holder = 'ann'",
+        ("people/{ann}: the row does not say what the audit log says",),
+    ),
+    "a certificate taken out": Damage("DELETE FROM certificate WHERE holder = 'ann'", ("people/{ann} is gone: the audit log knows it, the ledger does not",)),
+    "a certificate put in": Damage(
+        "INSERT INTO certificate (issuer, serial, state, tbs, profile, profile_sha256, holder, device, common_name, alternatives, not_before, not_after,"
+        " spki_sha256, key_type, lineage, requester, door, request_sha256, owner, lease_until, recorded_at)"
+        " SELECT issuer, '7F' || substr(serial, 3), 'recorded', tbs, profile, profile_sha256, holder, device, common_name, alternatives, not_before, not_after,"
+        " spki_sha256, key_type, lineage, requester, door, request_sha256, owner, CAST(strftime('%s', 'now') AS INTEGER) + 60,"
+        " recorded_at FROM certificate WHERE holder = 'ann'",
+        ("stands in the ledger, and the audit log does not know it",),
+    ),
+    "a revocation taken back": Damage(
+        "UPDATE certificate SET revoked_at = NULL, revoked_reason = NULL, revocation = NULL, entry = NULL WHERE holder = 'carl'",
+        ("people/{carl}: the row says in force, the audit log says revoked (superseded)",),
+    ),
+    "a revocation taken back, and its log": Damage(
+        lambda admin: (
+            admin.sql("UPDATE certificate SET revoked_at = NULL, revoked_reason = NULL, revocation = NULL, entry = NULL WHERE holder = 'carl'"),
+            admin.sql("DELETE FROM revocation_log"),
+        ),
+        ("people/{carl}: the row says in force, the audit log says revoked (superseded)",),
+    ),
+    "another reason": Damage(
+        "UPDATE certificate SET revoked_reason = 'certificate-hold' WHERE holder = 'carl'",
+        ("people/{carl}: the row says held, the audit log says revoked (superseded)",),
+    ),
+    "a revocation put in": Damage(
+        "UPDATE certificate SET revoked_at = 1, revoked_reason = 'superseded', revocation = 77, entry = x'00' WHERE holder = 'ann'",
+        ("people/{ann}: the row says revoked (superseded), the audit log says in force",),
+    ),
+    "the list of revocations": Damage("DELETE FROM revocation_log", ("people/{carl}: the list of revocations does not know it",)),
+    "a missing CRL": Damage("DELETE FROM crl WHERE issuer = 'servers'", ("there is no CRL of servers (--repair signs one)",), mended=True),
+    "a CRL that is behind": Damage(
+        "UPDATE crl SET revocation = 0 WHERE issuer = 'people'",
+        ("the CRL of people does not hold the newest revocation (--repair signs another)",),
+        mended=True,
+    ),
+    "a bit of the CRL": Damage(flipped("tbs", PEOPLE_CRL), ("the signature of the CRL of people does not hold",)),
+    "the CRL's first byte": Damage(flipped("tbs", PEOPLE_CRL, 0), ("the CRL of people cannot be read",)),
+    "a bit of the CRL's signature": Damage(flipped("signature", PEOPLE_CRL), ("the signature of the CRL of people does not hold",)),
+    "an audit event": Damage(
+        "UPDATE audit SET actor = 'user:eve' WHERE number = 3",
+        ("the audit log does not hold: audit event 3 or one before it was changed",),
+    ),
+    "an audit event taken out": Damage("DELETE FROM audit WHERE number = 4", ("the audit log does not hold: audit event 4 is missing",)),
+    "the end of the audit log taken out": Damage(
+        "DELETE FROM audit WHERE action = 'certificate.record' AND number = (SELECT max(number) FROM audit WHERE action = 'certificate.record')",
+        ("the audit log does not hold", "people/{bob} stands in the ledger, and the audit log does not know it"),
+    ),
+    "the key of an issuing authority": Damage(
+        lambda admin: (admin.home / "keys" / "people.key").unlink(), ("the key of people is missing: nothing can be issued or revoked with it",)
+    ),
+    "another key in its place": Damage(key_of_another, ("the key file of people is not the key of its certificate",)),
+    "a torn key file": Damage(torn_key, ("the key of people:", "holds no usable key")),
+    "a key file that others may read": Damage(
+        lambda admin: (admin.home / "keys" / "people.key").chmod(0o644),
+        ("the key of people:", "others than its owner may use it"),
+    ),
+}
+
+
+@pytest.fixture
+def lived_in(admin: Administrator) -> Administrator:
+    admin("issue", "client", "ann", "--email", "ann@example.com", "--device", "laptop", "--out", "ann")
+    admin("issue", "client", "carl", "--out", "carl")
+    admin("issue", "server", "app.example", "--out", "site")
+    admin("revoke", "carl", "--reason", "superseded")
+    admin("issue", "client", "bob", "--out", "bob")
+    return admin
+
+
+def test_whole(lived_in: Administrator) -> None:
+    before = lived_in.print()
+    assert lived_in("store", "check").lines == ["the ledger is whole"]
+    assert lived_in("store", "check", "--json").json == {"whole": True, "findings": [], "repaired": []}
+    assert lived_in("store", "check", "--repair").lines == ["the ledger is whole"]
+    assert lived_in.print() == before
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_kind_of_damage_is_named(lived_in: Administrator, name: str) -> None:
+    damage = DAMAGES[name]
+    serials = {login: lived_in.serial(login) for login in ("ann", "bob", "carl")}
+    if isinstance(damage.done, str):
+        lived_in.sql(damage.done)
+    else:
+        damage.done(lived_in)
+    before = lived_in.print()
+    answer = lived_in("store", "check", code=1)
+    for words in damage.said:
+        assert words.format(**serials) in answer.out, answer.out
+    assert all(line.startswith("found: ") for line in answer.lines)
+    assert len(answer.lines) <= len(damage.said) + 2, answer.out  # one damage is not told as ten
+    assert lived_in.print() == before  # looking changes nothing
+    told = lived_in("store", "check", "--json", code=1).json
+    assert told["whole"] is False
+    assert [f"found: {finding}" for finding in told["findings"]] == answer.lines
+
+    mended = lived_in("store", "check", "--repair", code=0 if damage.mended else 1)
+    if damage.mended:
+        assert mended.lines[0].startswith("mended: signed")
+        assert mended.lines[-1] == "the ledger is whole"
+        assert lived_in("store", "check").lines == ["the ledger is whole"]
+    else:
+        assert [line for line in mended.lines if line.startswith("found: ")] == answer.lines
+        assert "mended: " not in mended.out
+        assert lived_in.print() == before  # and so does a repair that can do nothing
+
+
+def test_a_page_of_the_file_is_damaged(lived_in: Administrator) -> None:
+    for number in range(100):
+        lived_in.sql("INSERT INTO compromised_key VALUES (?, 1, ?)", f"{number:064}", "x" * 500)
+    ledger = lived_in.home / "ledger.db"
+    lived_in.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(ledger.read_bytes())
+    data[-4096 * 3 : -4096 * 2] = bytes(4096)
+    for path in lived_in.home.glob("ledger.db-*"):
+        path.unlink()
+    ledger.write_bytes(data)
+    assert "found: the database file is damaged" in lived_in("store", "check", code=1).out
+
+
+def interrupted(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The power fails between recording and signing; answers with the serial that was never signed."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gatekey.authority.issue.sign", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            typed("--home", admin.home, "issue", "client", "gus", "--out", "gus")
+    return str(admin.sql("SELECT serial FROM certificate WHERE state = 'recorded'")[0][0])
+
+
+def test_interrupted_drafts_are_found_and_closed(
+    lived_in: Administrator, moved_clock: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = interrupted(lived_in, monkeypatch)
+    assert not Path("gus").exists()
+    assert lived_in("store", "check").lines == ["the ledger is whole"]  # it may be under way at this moment
+    moved_clock(300)
+    answer = lived_in("store", "check", code=1)
+    assert answer.lines == ["found: 1 draft of an interrupted run is not closed yet (--repair does it)"]
+    answer = lived_in("store", "check", "--repair")
+    assert answer.lines[0] == f"mended: closed {serial} of people: recorded, never signed"
+    assert answer.lines[-1] == "the ledger is whole"
+    assert lived_in("show", serial, "--json").json["status"] == "abandoned"
+    assert lived_in("crl", "--json").json["entries"] == 2
+    lived_in("issue", "client", "gus", "--out", "again")  # the name is free again
+
+
+def test_the_next_verb_that_writes_closes_them_too(lived_in: Administrator, moved_clock: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    serial = interrupted(lived_in, monkeypatch)
+    moved_clock(300)
+    answer = lived_in("people", "add", "hal")
+    assert f"an issuance that was interrupted was closed: {serial} of people was never signed" in answer.err
+    assert lived_in("store", "check").lines == ["the ledger is whole"]
+
+
+def test_a_crl_that_ran_out(lived_in: Administrator, moved_clock: Callable[[int], None]) -> None:
+    moved_clock(40 * DAY)
+    answer = lived_in("store", "check", code=1)
+    assert answer.lines == [f"found: the CRL of {name} has expired (--repair signs another)" for name in ("people", "servers")]
+    answer = lived_in("store", "check", "--repair")
+    assert answer.lines[-1] == "the ledger is whole"
+
+
+def test_roots_that_are_away_are_no_damage(lived_in: Administrator, tmp_path: Path) -> None:
+    for root in ("people-root", "servers-root"):
+        shutil.move(lived_in.home / "keys" / f"{root}.key", tmp_path)
+    assert lived_in("store", "check").lines == ["the ledger is whole"]
+
+
+def test_a_certificate_that_never_left_us_is_not_let_in(lived_in: Administrator) -> None:
+    """The serial is ours, the signature is ours, but the ledger knows other bytes."""
+    lived_in.sql("UPDATE certificate SET fingerprint = 'FF' WHERE holder = 'ann'")
+    assert "its serial is ours, but this certificate never left us" in lived_in("verify", "ann/ann.crt", code=1).out
