@@ -15,12 +15,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from ..errors import GatekeyError, Malformed
 from ..model import headers
-from ..model.standing import STALE, Decision
+from ..model.standing import STALE, Known
 from ..x509 import pem
 from ..x509.certificate import read_certificate
 from ..x509.names import rfc2253
@@ -32,13 +32,23 @@ if TYPE_CHECKING:
 SERIAL, ISSUER, SITE, GROUPS, WHY = "x-gatekey-serial", "x-gatekey-issuer", "x-gatekey-site", "x-gatekey-groups", "x-gatekey-why"
 #: Headers in which the certificate itself may stand, and how it is written there.
 _CERTIFICATE = ("client-cert", "x-client-cert", "x-forwarded-tls-client-cert")
+_READ = (SERIAL, ISSUER, SITE, GROUPS, *_CERTIFICATE)
 #: Longest certificate that is looked at, in characters of a header.
 _MOST = 32 * 1024
-#: Certificates whose issuer and serial are remembered, by their header's text.
-_REMEMBERED = 10_000
+#: Certificates, questions and answers that are remembered, each by its text.
+_REMEMBERED = 5_000
 
 #: Hears of everybody who was let in: issuer, serial, site. Must not block.
 Seen = Callable[[str, str, str], None]
+
+
+class Question(NamedTuple):
+    """What a web server wants to know."""
+
+    issuer: str
+    serial: str
+    site: str
+    groups: tuple[str, ...]
 
 
 class Door:
@@ -48,57 +58,72 @@ class Door:
         self._standing = standing
         self._is_proxy = is_proxy
         self._seen = seen
-        self._read: dict[str, tuple[str, str]] = {}
+        self._asked: dict[tuple[str, ...], Question] = {}
+        self._yes: dict[tuple[str, str], tuple[Known, Answer]] = {}
 
     def answer(self, call: Call) -> Answer:
         """The decision about one request. Never raises: what cannot be read is refused with 400."""
         if not (call.listener == "proxy" or (call.listener == "private" and call.peer.certificate and self._is_proxy(call.peer.certificate))):
             return _no(403, "only a web server with the role proxy is answered here")
         try:
-            who = self._named(call)
-            site = _host(_once(call, SITE))
-            groups = tuple(unquote(group) for group in _once(call, GROUPS).split(",") if group)
+            question = self._question(call)
         except GatekeyError as wrong:
             return _no(400, wrong.message)
-        if who is None:
+        if question is None:
             return _no(401, "no certificate was shown")
-        decision = self._standing.decide(who[0], who[1], site, groups)
-        if decision.allowed:
-            known = decision.who
-            assert known is not None  # noqa: S101  nobody unknown is allowed
-            self._seen(known.issuer, known.serial, site)
-            return _yes(decision, who[0])
+        decision = self._standing.decide(*question)
+        known = decision.who
+        if decision.allowed and known is not None:  # nobody unknown is allowed
+            self._seen(known.issuer, known.serial, question.site)
+            kept = self._yes.get((known.issuer, known.serial))
+            if kept is None or kept[0] is not known:  # the same object as long as nothing has happened to it
+                kept = (known, _yes(known, question.issuer))
+                self._yes = {} if len(self._yes) >= _REMEMBERED else self._yes
+                self._yes[known.issuer, known.serial] = kept
+            return kept[1]
         return _no(503 if decision.why == STALE else 403, decision.why)
 
-    def _named(self, call: Call) -> tuple[str, str] | None:
-        """Issuer (RFC 2253 form) and serial that are asked about; None when the web server saw no certificate. Raises Malformed."""
-        serial, issuer = _once(call, SERIAL), _once(call, ISSUER)
-        if serial or issuer:
-            if not (serial and issuer):
-                raise Malformed("bad-decision", f"{SERIAL} and {ISSUER} belong together")
-            if len(serial) > 64 or not all(char in "0123456789abcdefABCDEF" for char in serial):
-                raise Malformed("bad-decision", f"{SERIAL} is not a serial in hex")
-            return issuer, serial
-        for name in _CERTIFICATE:
-            if text := _once(call, name):
-                return self._of(name, text)
-        return None
+    def _question(self, call: Call) -> Question | None:
+        """What is asked; None when the web server saw no certificate. Raises Malformed.
 
-    def _of(self, name: str, text: str) -> tuple[str, str]:
-        if text not in self._read:
-            certificate = read_certificate(_der(name, text))
-            if len(self._read) >= _REMEMBERED:
-                self._read.clear()
-            self._read[text] = (rfc2253(certificate.issuer), certificate.serial)
-        return self._read[text]
+        A header that stands there twice is refused: which of the two is meant, nobody can know.
+        """
+        said: dict[str, str] = {}
+        for name, value in call.headers:
+            if name in _READ:
+                if name in said:
+                    raise Malformed("bad-decision", f"{name} stands there {sum(one == name for one, _ in call.headers)} times")
+                said[name] = value
+        key = tuple(said.get(name, "") for name in _READ)
+        question = self._asked.get(key)
+        if question is None:
+            serial, issuer, site, groups, *certificates = (value.strip() for value in key)
+            who = _named(serial, issuer, certificates)
+            if who is None:
+                return None
+            question = Question(*who, _host(site), tuple(unquote(group) for group in groups.split(",") if group))
+            self._asked = {} if len(self._asked) >= _REMEMBERED else self._asked
+            self._asked[key] = question
+        return question
 
 
-def _once(call: Call, name: str) -> str:
-    """A header that may stand there once. Raises Malformed when it is doubled: which of the two is meant, nobody can know."""
-    values = [value for key, value in call.headers if key == name]
-    if len(values) > 1:
-        raise Malformed("bad-decision", f"{name} stands there {len(values)} times")
-    return values[0].strip() if values else ""
+def _named(serial: str, issuer: str, certificates: list[str]) -> tuple[str, str] | None:
+    """Issuer (RFC 2253 form) and serial that are asked about. Raises Malformed."""
+    if serial or issuer:
+        if not (serial and issuer):
+            raise Malformed("bad-decision", f"{SERIAL} and {ISSUER} belong together")
+        if len(serial) > 64 or not all(char in "0123456789abcdefABCDEF" for char in serial):
+            raise Malformed("bad-decision", f"{SERIAL} is not a serial in hex")
+        return issuer, serial
+    for name, text in zip(_CERTIFICATE, certificates, strict=True):
+        if text:
+            return _of(name, text)
+    return None
+
+
+def _of(name: str, text: str) -> tuple[str, str]:
+    certificate = read_certificate(_der(name, text))
+    return rfc2253(certificate.issuer), certificate.serial
 
 
 def _host(site: str) -> str:
@@ -121,9 +146,7 @@ def _der(name: str, text: str) -> bytes:
         raise Malformed("bad-decision", f"{name} holds no certificate that can be read") from None
 
 
-def _yes(decision: Decision, issuer: str) -> Answer:
-    who = decision.who
-    assert who is not None  # noqa: S101  nobody unknown is allowed
+def _yes(who: Known, issuer: str) -> Answer:
     said = {
         headers.USER: who.login,
         headers.NAME: headers.encode(who.name),
