@@ -163,16 +163,17 @@ def test_the_passphrase_is_asked_once_and_only_when_needed(folder: Path) -> None
 
 def test_the_derived_key_is_shared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One salt for one passphrase: a process derives once, whatever number of keys it opens or makes."""
-    import hashlib
+    from cryptography.hazmat.primitives.kdf import pbkdf2
 
     calls: list[bytes] = []
-    real = hashlib.pbkdf2_hmac
 
-    def counting(name: str, password: bytes, salt: bytes, iterations: int, size: int) -> bytes:
-        calls.append(salt)
-        return real(name, password, salt, iterations, size)
+    class Counting:
+        def __init__(self, *asked: Any) -> None:
+            calls.append(asked[2])
+            self.derive = pbkdf2_hmac(*asked).derive
 
-    monkeypatch.setattr(hashlib, "pbkdf2_hmac", counting)
+    pbkdf2_hmac = pbkdf2.PBKDF2HMAC
+    monkeypatch.setattr(pbkdf2, "PBKDF2HMAC", Counting)
     ring = keyring(folder)
     for label in LABELS:
         ring.open(label)

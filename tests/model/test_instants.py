@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import calendar
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Malformed
-from gatekey.model.instants import DAY, FOREVER, HOUR, day, iso, parse_instant, parse_span, span
+from gatekey.model.instants import DAY, FOREVER, HOUR, day, iso, parse_instant, parse_span, posix, span
 
 
 def test_known_instants() -> None:
@@ -52,3 +55,9 @@ def test_what_is_no_span_is_refused(text: str) -> None:
 @given(st.integers(1, 10**9 - 1))
 def test_span_and_back(seconds: int) -> None:
     assert parse_span(span(seconds)) == seconds
+
+
+@given(st.integers(-62135596800, FOREVER))  # from the year 1 on
+def test_posix_undoes_the_calendar(at: int) -> None:
+    year, month, day_, hour, minute, second = time.gmtime(at)[:6]
+    assert posix(year, month, day_, hour, minute, second) == at == calendar.timegm((year, month, day_, hour, minute, second))

@@ -27,7 +27,9 @@ PASSWORD = "the-password-of-these-tests"
 TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 KINDS = {"crt": "CERTIFICATE", "csr": "CERTIFICATE REQUEST", "crl": "X509 CRL", "key": "PRIVATE KEY", "p12": "", "toml": ""}
 
-few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+#: Each case is a command: fewer than elsewhere, unless --hypothesis-profile asks for more.
+_asked = settings().max_examples
+few = settings(max_examples=60 if _asked <= 100 else _asked, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class Lab(NamedTuple):

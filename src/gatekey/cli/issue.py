@@ -101,11 +101,9 @@ def client(
 
 def issue_client(session: Session, authority: Authority, login: str, wishes: Wishes) -> None:
     """Key, certificate, chain and PKCS#12 for a person; nothing is left behind when it is refused."""
-    from .inputs import csr as read_csr
-
     to = deliver.places(wishes.out, login)
     wanted = [to.crt, to.chain]
-    request_file = read_csr(wishes.csr) if wishes.csr else None
+    request_file = _read_csr(wishes.csr)
     machine = requests.profile_of(authority, wishes.profile, "client").holder_kind != "person"
     if request_file is None and machine:
         if wishes.password_file or wishes.target != "any":
@@ -223,12 +221,10 @@ def issue_server(
       gatekey issue server app.internal --ip 10.0.0.7 --key-type rsa-2048
       gatekey issue server app.example --csr app.csr
     """
-    from .inputs import csr as read_csr
-
     authority = session.authority(writing=True)
     names = requests.server_names(hosts, ips)
     to = deliver.places(out, names.common_name or names.alternatives[0])
-    request_file = read_csr(csr) if csr else None
+    request_file = _read_csr(csr)
     deliver.prepare(out, [to.crt, to.chain] if csr else [to.key, to.crt, to.chain], None, force=force)
     key = None if request_file else _key(key_type)
     if request_file:
@@ -360,6 +356,15 @@ def renew(
     else:
         _complete(session, authority, request, holder, key, to, wishes)
     session.words(f"the one before ({old.serial}) stays valid until {day(old.not_after)}; take it away with: gatekey revoke {old.serial} --reason superseded")
+
+
+def _read_csr(path: Path | None) -> Csr | None:
+    """The request in a file, if one was named; only then is it worth loading what reads files."""
+    if path is None:
+        return None
+    from .inputs import csr
+
+    return csr(path)
 
 
 def _key(key_type: str) -> PrivateKey:

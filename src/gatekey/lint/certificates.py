@@ -498,7 +498,7 @@ def names_are_within_the_issuers_constraints(view: View) -> Iterator[str]:
     subtrees.add(constraints)
     if problem := subtrees.problem(one):
         yield problem
-    if not one.ca and not one.names.dns and _HOST_LIKE.fullmatch(one.common_name):
+    if not one.ca and not one.names.dns and "." in one.common_name and re.fullmatch(_HOST_LIKE, one.common_name):
         as_host = one._replace(names=GeneralNames(dns=(one.common_name,)), subject=_EMPTY_NAME)
         if problem := subtrees.problem(as_host):
             yield f"{problem}; OpenSSL takes the common name for one"
@@ -532,7 +532,7 @@ def addresses_can_be_fetched(view: View) -> Iterator[str]:
     """Addresses of CRLs, issuers and OCSP responders are absolute http or https URLs of printable ASCII."""
     one = view.certificate
     for url in (*one.crl_urls, *one.issuer_urls, *one.ocsp_urls):
-        if not _URL.fullmatch(url):
+        if not re.fullmatch(_URL, url):
             yield f"{url[:100]!r} is not an http or https URL"
 
 
@@ -544,8 +544,9 @@ def addresses_need_no_tls(view: View) -> Iterator[str]:
             yield f"{url[:100]!r} is an https URL"
 
 
-_URL = re.compile(r"https?://[A-Za-z0-9._~\[\]:-]+(/[!-~]*)?")
-_HOST_LIKE = re.compile(r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*)+")
+# Rarely asked, so compiled when they are: `re` keeps them.
+_URL = r"https?://[A-Za-z0-9._~\[\]:-]+(/[!-~]*)?"
+_HOST_LIKE = r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*)+"
 
 
 def _extension(view: View, wanted: str) -> Extension | None:

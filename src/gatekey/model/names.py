@@ -15,7 +15,7 @@ MAX_NAMES = 100
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LOGIN = re.compile(r"[A-Za-z0-9._@ -]+")
-_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 
 
 class Names(NamedTuple):
@@ -107,7 +107,7 @@ def email_problem(email: str) -> str | None:
         return f"{email!r} is not an e-mail address"
     if len(email) > 254 or len(local) > 64:
         return f"{email[:40]!r} is longer than an e-mail address may be"
-    if not _LOCAL.fullmatch(local):
+    if not re.fullmatch(_LOCAL, local):
         return f"{email!r} has characters before the @ that are not allowed"
     problem = host_problem(domain.lower(), wildcard=False)
     return f"{email!r}: {problem}" if problem else None

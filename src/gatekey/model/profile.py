@@ -43,7 +43,7 @@ UNREVOCABLE_LONGEST = DAY
 _LONGEST = 36500 * DAY
 _MOST_BACKDATE = 3 * DAY
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_DOTTED = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,9})){2,15}")
+_DOTTED = r"[0-2](\.(0|[1-9][0-9]{0,9})){2,15}"
 
 
 class NameRules(NamedTuple):
@@ -240,7 +240,7 @@ def _login_pattern_problem(pattern: str) -> str | None:
 
 
 def _dotted_problem(entry: str) -> str | None:
-    if not _DOTTED.fullmatch(entry):
+    if not re.fullmatch(_DOTTED, entry):
         return 'is not an OID; write an extended key usage like "1.3.6.1.4.1.311.20.2.2"'
     if entry == "2.5.29.37.0" or (entry.startswith("1.3.6.1.5.5.7.3.") and entry[16:] in ("1", "2", "9")):
         return "is given by `usage` or not at all"

@@ -382,12 +382,12 @@ RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
 )
 
 
-_HOST_LIKE = re.compile(r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*)+")
+_HOST_LIKE = r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*)+"
 
 
 def looks_like_host(name: str) -> bool:
     """Whether OpenSSL takes this common name for a host: two labels or more of letters, digits, underscores and inner hyphens."""
-    return bool(_HOST_LIKE.fullmatch(name))
+    return "." in name and bool(re.fullmatch(_HOST_LIKE, name))
 
 
 def _within(name: str, permitted: tuple[str, ...] | None, below: Callable[[str, str], bool]) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from calendar import timegm
 
 from ..errors import Malformed
+from ..model.instants import posix
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID, ENUMERATED = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0A
 UTF8, PRINTABLE, T61, IA5, UTC_TIME, GENERALIZED_TIME, BMP, UNIVERSAL = 0x0C, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1E, 0x1C
@@ -291,7 +291,7 @@ class Reader:
         last = 31 if month in (1, 3, 5, 7, 8, 10, 12) else 30 if month != 2 else 29 if year % 4 == 0 and (year % 100 or year % 400 == 0) else 28
         if not (year and 1 <= month <= 12 and 1 <= day <= last and hour < 24 and minute < 60 and second < 60):
             raise _bad("a time that is not in the calendar", at)
-        return timegm((year, month, day, hour, minute, second))
+        return posix(year, month, day, hour, minute, second)
 
     def text(self) -> str:
         """A character string of any of the kinds that X.509 uses."""

@@ -60,8 +60,8 @@ _LOOKS: tuple[tuple[bytes, str, str], ...] = (
     (b"MZ", "a Windows program", ""),
     (b"#!", "a script", ""),
 )
-_HTML = re.compile(rb"(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
-_DESCRIPTION = re.compile(rb"^\s*(?:Certificate|Certificate Request|Certificate Revocation List \(CRL\)):\s*\n\s+(?:Data:|Version)", re.MULTILINE)
+_HTML = rb"(?is:(?:<\?xml[^>]*>)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b)"
+_DESCRIPTION = rb"(?m:^\s*(?:Certificate|Certificate Request|Certificate Revocation List \(CRL\)):\s*\n\s+(?:Data:|Version))"
 
 
 def sniff(data: bytes) -> list[tuple[str, bytes]]:
@@ -152,13 +152,13 @@ def _unknown(data: bytes, label: str = "") -> Malformed:
         return Malformed("unknown-file", f"this holds only key parameters; what can be read is {known}")
     if label:
         return Malformed("unknown-file", f"the PEM block {label} holds none of the things that can be read: {known}", label=label)
-    if _HTML.match(head):
+    if re.match(_HTML, head):
         return Malformed(
             "unknown-file",
             "this is a web page, perhaps an error or a sign-in page that was saved instead of the file",
             hint="open the address in a browser and look",
         )
-    if _DESCRIPTION.search(head):
+    if re.search(_DESCRIPTION, head):
         return Malformed(
             "unknown-file", "this is the printed description of a certificate without the certificate", hint="print it with its PEM: openssl x509 -in FILE"
         )
