@@ -2,8 +2,8 @@
 
     PYTHONPATH=src python bench/api.py
 
-Starts `gatekey serve` as it is (two workers, logs, metrics, limits) on a home in a temporary folder, loads it with wrk from another process, and looks into the
-ledger afterwards. The aim is 1,500/s or 0.25 of hello world, whichever is lower. With cfssl on the path, `cfssl serve` (which records nothing) stands beside it.
+Starts `gatekey serve` as it is (two workers, logs, metrics, limits) on a home in a temporary folder, loads it with wrk from another process, and looks into
+the ledger afterwards. The aim is 1,500/s or 0.25 of hello world, whichever is lower.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from . import config as configuration
 from . import files, profiles
 from .authority.authority import Authority, constraints_for
 from .config import Config
-from .errors import Conflict, Misconfigured
+from .errors import Conflict, GatekeyError, Misconfigured
 from .keys.files import FileKeyring
 from .model.instants import HOUR
 from .model.profile import Profile
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .jobs.ticker import Job, Ran
     from .outgoing.mail import Smtp
     from .outgoing.webhook import Webhook
+    from .protocols.message import Call
     from .web import tls
     from .web.house import House
     from .web.logs import Log
@@ -477,7 +478,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         public_metrics=config.flag("public.metrics"),
         behind=Behind(authority, proxies, is_proxy) if (proxies := config.words("private.behind-proxy")) else None,
         agents=helpers,
-        api=Clerk(Gate(authority, material.make, lambda fault, call: log.failure("internal", fault, id=call.id, path=call.path))),
+        api=Clerk(Gate(authority, material.make, functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
     )
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
     house.leaving.append(helpers.end)
@@ -497,6 +498,15 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return contexts, house
+
+
+def _tell_fault(log: Log, fault: BaseException, call: Call) -> None:
+    log.failure("internal", fault, id=call.id, listener=call.listener, path=call.path)
+
+
+def _tell_refusal(log: Log, error: GatekeyError, call: Call) -> None:
+    facts = {"method": call.method, "path": call.path, "code": error.code, "message": error.message, "address": call.peer.address}
+    log.warning("refused", id=call.id, listener=call.listener, **facts)
 
 
 def _jobs(config: Config) -> tuple[Job, ...]:

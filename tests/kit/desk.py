@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from gatekey import app
 from gatekey.authority import access, people, requests
+from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
 from gatekey.keys import material
+from gatekey.keys.material import PrivateKey
 from gatekey.model.access import SCOPES
 from gatekey.model.holder import Holder
 from gatekey.model.names import Names
@@ -51,6 +53,20 @@ def csr(name: str = "", *hosts: str) -> str:
     return pem.encode("CERTIFICATE REQUEST", encode_csr(Names(common_name=name, dns=hosts), key.spki, "p256", key.sign)).decode()
 
 
+def cast(authority: Authority) -> dict[str, tuple[PrivateKey, bytes]]:
+    """Somebody for each role, with key and certificate; Ann, who has none; and `all`, who has every role, so that a token can have every scope."""
+    found = {}
+    for login, role in CAST.items():
+        key = material.make("p256")
+        found[login] = key, issue(authority, *requests.client(authority, login, key.spki)).der
+        if role:
+            access.set_roles(authority, login, add=[role])
+    people.add(authority, Holder("ann", "person", "Änn", "ann@example.com", ("staff",)))
+    people.add(authority, Holder("all", "service"))
+    access.set_roles(authority, "all", add=["administrator", "proxy"])
+    return found
+
+
 class Desk:
     """An authority with one person for each role. `faults`: what went wrong in Gatekey itself; a test may look, and `close` insists that there is nothing."""
 
@@ -59,16 +75,7 @@ class Desk:
         self.authority = app.create_authority(folder / "home", app.Founding("Kitty CA", unencrypted_keys=True, **founding), clock=self.clock, who="test")
         self.faults: list[BaseException] = []
         self.gate = Gate(self.authority, material.make, lambda fault, _: self.faults.append(fault))
-        self.certificates: dict[str, bytes] = {}
-        for login, role in CAST.items():
-            asked = requests.client(self.authority, login, material.make("p256").spki)
-            self.certificates[login] = issue(self.authority, *asked).der
-            if role:
-                access.set_roles(self.authority, login, add=[role])
-        people.add(self.authority, Holder("ann", "person", "Änn", "ann@example.com", ("staff",)))
-        # Somebody with every role, so that a token can have every scope.
-        people.add(self.authority, Holder("all", "service"))
-        access.set_roles(self.authority, "all", add=["administrator", "proxy"])
+        self.certificates = {login: der for login, (_, der) in cast(self.authority).items()}
         self.tokens = {scope: access.make_token(self.authority, "all", [scope])[1] for scope in SCOPES}
 
     def ask(

@@ -59,8 +59,9 @@ RULES = {
 IDS = [route.name for route in table.ROUTES]
 #: Headers in which proxies, frameworks and attackers have put identities.
 SPOOFED = (
-    "x-client-user", "x-client-verify", "x-client-serial", "x-client-issuer", "x-client-cert", "client-cert", "x-forwarded-user", "x-remote-user", "remote-user",
-    "remote_user", "x-forwarded-tls-client-cert", "x-forwarded-client-cert", "ssl-client-cert", "x-ssl-client-s-dn", "x-user", "x-gatekey-serial", "forwarded",
+    "x-client-user", "x-client-verify", "x-client-serial", "x-client-issuer", "x-client-cert", "client-cert", "x-forwarded-user", "x-remote-user",
+    "remote-user", "remote_user", "x-forwarded-tls-client-cert", "x-forwarded-client-cert", "ssl-client-cert", "x-ssl-client-s-dn",
+    "x-user", "x-gatekey-serial", "forwarded",
 )  # fmt: skip
 
 
@@ -124,8 +125,10 @@ def test_no_header_says_who_somebody_is(desk: Desk, route: Route) -> None:
 
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=IDS)
-@pytest.mark.parametrize("header", [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example"), ("origin", "null"),
-                                    ("origin", "https://gatekey.example.evil.example"), ("origin", "https://gatekey.example:444"), ("origin", "[")])  # fmt: skip
+@pytest.mark.parametrize("header", [
+    ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"), ("origin", "https://evil.example"), ("origin", "null"),
+    ("origin", "https://gatekey.example.evil.example"), ("origin", "https://gatekey.example:444"), ("origin", "["),
+])  # fmt: skip
 def test_pages_of_other_sites_are_refused(desk: Desk, route: Route, header: tuple[str, str]) -> None:
     told = desk.ask("boss", route.method, path_of(route), {}, headers=(*JSON, header))
     assert (told.status, told.code) == (403, "cross-site")

@@ -96,7 +96,7 @@ def record_of(draft: Draft, released: Released, kind: str, now: int) -> Certific
     """The row of a certificate that was released a moment ago, without asking the ledger for what we have just told it."""
     row: dict[str, Any] = {name: draft.row[name] for name in CertificateRecord._fields if name in draft.row}
     row["alternatives"] = tuple(json.loads(row["alternatives"]))
-    more = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
+    more: dict[str, Any] = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
     return CertificateRecord(**row, **more, recorded_at=now, released_at=now, revoked_at=None, revoked_reason=None)
 
 

@@ -50,12 +50,22 @@ _SAFE = (("x-content-type-options", "nosniff"),)
 
 
 class Gate:
-    """The API of one process. `make_key` makes a private key of a type for somebody else; `trouble` hears of faults of our own."""
+    """The API of one process.
 
-    def __init__(self, authority: Authority, make_key: Callable[[str], PortableKey], trouble: Callable[[BaseException, Call], None] = lambda *_: None) -> None:
+    `make_key` makes a private key of a type for somebody else; `trouble` hears of faults of our own, `refusal` of every refusal. Neither hears a secret.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        make_key: Callable[[str], PortableKey],
+        trouble: Callable[[BaseException, Call], None] = lambda *_: None,
+        refusal: Callable[[GatekeyError, Call], None] = lambda *_: None,
+    ) -> None:
         self._authority = authority
         self._desk = Desk(make_key, {})
         self._trouble = trouble
+        self._refusal = refusal
         self._callers: dict[tuple[bytes, str], tuple[int, int, Caller]] = {}
 
     def answer(self, call: Call) -> Answer:
@@ -81,21 +91,25 @@ class Gate:
 
     def _finished(self, call: Call, wish: Wish, outcome: Outcome) -> Answer:
         if outcome.released is None or outcome.record is None:
-            return _problem(outcome.refused or _internal(), call)
+            return self._refused(outcome.refused or _internal(), call)
         try:
             return _sealed(wish.finish(outcome.released, outcome.record, outcome.notes))
         except GatekeyError as refused:
-            return _problem(refused, call)
+            return self._refused(refused, call)
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
             return _problem(_internal(), call)
+
+    def _refused(self, error: GatekeyError, call: Call) -> Answer:
+        self._refusal(error, call)
+        return _problem(error, call)
 
     def prepare(self, call: Call) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
         try:
             result = self._prepare(call)
         except GatekeyError as refused:
-            return Prepared(call, _problem(refused, call))
+            return Prepared(call, self._refused(refused, call))
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
             return Prepared(call, _problem(_internal(), call))

@@ -387,11 +387,12 @@ def _look(ask: Ask, *, repair: bool) -> Answer:
     if not _CHECKING.acquire(blocking=False):
         raise Unavailable("check-running", "the ledger is being looked through already", hint="ask again when that is done")
     try:
-        done = checks.repair(ask.authority) if repair else []
+        mended = checks.repair(ask.authority) if repair else None
         found = checks.findings(ask.authority)
     finally:
         _CHECKING.release()
-    return as_json({"whole": not found, "findings": found, "repaired": done})
+    owed = mended.owed if mended else []
+    return as_json({"whole": not (found or owed), "findings": [*found, *owed], "repaired": mended.done if mended else []})
 
 
 _WEB_SERVERS = ("read", "decide")

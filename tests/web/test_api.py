@@ -1,0 +1,230 @@
+"""The API as FastAPI describes it, judged by schemathesis; and what gathers issuances that come at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as openapi
+
+from gatekey.keys import material
+from gatekey.protocols.api import table
+from gatekey.protocols.api.asking import Route
+from gatekey.protocols.message import Answer, Call, Peer
+from gatekey.web import api
+from kit.desk import Desk, csr, told
+
+#: Left out: positive_data_acceptance (rules refuse what is well-formed, with 422), and those that follow links, which there are none of.
+CHECKS = (
+    checks.not_a_server_error,
+    openapi.status_code_conformance,
+    openapi.content_type_conformance,
+    openapi.response_headers_conformance,
+    openapi.response_schema_conformance,
+    openapi.negative_data_rejection,
+    openapi.unsupported_method,
+)
+
+
+class Signed:
+    """In front of the application as TLS would be: everybody is the administrator. Two routes that take long are asked elsewhere."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._app = api.application(api.Clerk(desk.gate))
+        self._peer = Peer("127.0.0.1", desk.certificates["boss"])
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope["state"] = {"peer": self._peer, "request_id": "schemathesis"}
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    made = Desk(tmp_path_factory.mktemp("desk"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def schema(desk: Desk) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", Signed(desk))
+
+
+@pytest.fixture(scope="module")
+def description(desk: Desk) -> dict[str, Any]:
+    return api.application(api.Clerk(desk.gate)).openapi()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value))
+@pytest.mark.parametrize("route", table.ROUTES, ids=lambda route: str(route.name))
+def test_the_description_is_kept(schema: Any, desk: Desk, route: Route, mode: schemathesis.GenerationMode) -> None:
+    """What is as described is answered as described; what is not is refused (the negative mode breaks one thing at a time)."""
+
+    @settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @given(case=schema[route.path][route.method].as_strategy(generation_mode=mode))
+    def judge(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    judge()
+    assert desk.faults == []
+
+
+def test_the_description_is_openapi_3_1_of_every_route(description: dict[str, Any]) -> None:
+    assert description["openapi"] == "3.1.0"
+    found = {(method.upper(), path): operation for path, operations in description["paths"].items() for method, operation in operations.items()}
+    assert found.keys() == {(route.method, route.path) for route in table.ROUTES}
+    for route in table.ROUTES:
+        operation = found[route.method, route.path]
+        assert operation["operationId"] == route.name
+        assert operation["security"] == [{"certificate": []}, {"token": []}]
+        assert ("requestBody" in operation) == (route.body is not None)
+        assert "default" in operation["responses"]
+    assert description["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
+    assert "HTTPValidationError" not in description["components"]["schemas"]
+
+
+def test_every_word_is_described(description: dict[str, Any]) -> None:
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert all(parameter["description"] for parameter in operation["parameters"])
+            for part in operation.get("requestBody", {}).get("content", {}).values():
+                assert all(field["description"] for field in part["schema"]["properties"].values())
+
+
+class Gathering:
+    """A gate that notes its batches and can be made to wait."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._gate = desk.gate
+        self.batches: list[int] = []
+        self.open = threading.Event()
+        self.open.set()
+
+    def answer(self, call: Call) -> Answer:
+        return self._gate.answer(call)
+
+    def prepare(self, call: Call) -> Any:
+        return self._gate.prepare(call)
+
+    def answer_many(self, calls: list[Any]) -> list[Answer]:
+        self.open.wait(10)
+        self.batches.append(len(calls))
+        return self._gate.answer_many(calls)
+
+
+def sign(desk: Desk, login: str, *, who: str = "boss", key: str = "") -> Call:
+    return desk.call(who, "POST", "/v1/certificates/sign", {"csr": csr(login), "profile": "client"}, key=key)
+
+
+def test_what_comes_together_is_issued_together(desk: Desk) -> None:
+    gate = Gathering(desk)
+
+    async def ask() -> list[Answer]:
+        clerk = api.Clerk(gate)  # type: ignore[arg-type]
+        gate.open.clear()
+        calls = [sign(desk, f"t{number}") for number in range(40)]
+        calls[7] = sign(desk, "boss")  # has one already
+        calls[9] = sign(desk, "t9", who="nobody")
+        calls[11] = sign(desk, "t11")._replace(body=b'{"csr": "nonsense"}')
+        waiting = [asyncio.create_task(clerk.answer(call)) for call in calls]
+        await asyncio.sleep(0)
+        gate.open.set()
+        return await asyncio.gather(*waiting)
+
+    answers = [told(one) for one in asyncio.run(ask())]
+    assert [place for place, one in enumerate(answers) if one.status != 201] == [7, 9, 11]
+    assert [answers[place].status for place in (7, 9, 11)] == [422, 403, 400]
+    assert [one.json["holder"] for place, one in enumerate(answers) if place not in (7, 9, 11)] == [f"t{n}" for n in range(40) if n not in (7, 9, 11)]
+    assert sum(gate.batches) == 40
+    assert len(gate.batches) <= 6
+    assert max(gate.batches) <= api.MOST_TOGETHER
+
+
+def test_the_same_question_at_the_same_moment_is_answered_once(desk: Desk) -> None:
+    call = sign(desk, "twin", key="twins")
+
+    async def ask() -> list[Answer]:
+        clerk = api.Clerk(desk.gate)
+        return await asyncio.gather(*(clerk.answer(call) for _ in range(8)))
+
+    answers = [told(one) for one in asyncio.run(ask())]
+    serials = {one.json["serial"] for one in answers if one.status == 201}
+    assert len(serials) == 1
+    assert {one.code for one in answers if one.status != 201} <= {"idempotency-in-use", "device-has-one", "certificate-exists"}
+    assert [one.serial for one in desk.authority.reads.by_holder("twin")] == list(serials)
+
+
+def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
+    """A slow key holds nobody up, and is in no batch before it is there."""
+    desk_key, going = desk.gate._desk.make_key, threading.Event()
+
+    def slow(kind: str) -> Any:
+        going.wait(10)
+        return desk_key(kind)
+
+    gate = desk.gate
+    gate._desk = gate._desk._replace(make_key=slow)
+
+    async def ask() -> tuple[Answer, Answer]:
+        clerk = api.Clerk(gate)
+        late = asyncio.create_task(clerk.answer(desk.call("boss", "POST", "/v1/certificates/client", {"login": "late"})))
+        await asyncio.sleep(0.01)
+        soon = await clerk.answer(sign(desk, "soon"))
+        assert not late.done()
+        going.set()
+        return soon, await late
+
+    try:
+        assert [one.status for one in asyncio.run(ask())] == [201, 201]
+    finally:
+        gate._desk = gate._desk._replace(make_key=material.make)
+
+
+def test_too_many_at_once_are_told_to_come_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_WAITING", 0)
+
+    async def ask() -> Answer:
+        return await api.Clerk(desk.gate).answer(sign(desk, "busy"))
+
+    answer = told(asyncio.run(ask()))
+    assert (answer.status, answer.code) == (429, "too-many-requests")
+
+
+def test_whoever_goes_away_leaves_the_others_alone(desk: Desk) -> None:
+    async def ask() -> list[Answer]:
+        clerk = api.Clerk(desk.gate)
+        waiting = [asyncio.create_task(clerk.answer(sign(desk, f"stay{number}"))) for number in range(4)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        return [one for one in await asyncio.gather(*waiting, return_exceptions=True) if isinstance(one, Answer)]
+
+    assert [one.status for one in asyncio.run(ask())] == [201, 201, 201]
+
+
+def test_the_application_is_complete_by_itself(tmp_path: Path) -> None:
+    import httpx
+
+    desk = Desk(tmp_path)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(Signed(desk)), base_url="https://gatekey.example") as client:
+            assert (await client.get("/v1/me")).json()["login"] == "boss"
+            assert (await client.post("/v1/people", json={"login": "eve"})).status_code == 201
+            missing = await client.get("/v1/nope")
+            assert (missing.status_code, missing.headers["content-type"], missing.json()["code"]) == (404, "application/problem+json", "no-route")
+            assert (await client.delete("/v1/people/eve")).status_code == 405
+            assert (await client.get("/docs")).status_code == 404
+            assert (await client.get("/v1/bundle.zip")).content[:2] == b"PK"
+
+    asyncio.run(ask())
+    desk.close()
