@@ -9,6 +9,7 @@ import pytest
 
 from gatekey import app
 from gatekey.authority import bundle, corporate, crl, requests
+from gatekey.authority.authority import Authority
 from gatekey.authority.check import findings
 from gatekey.authority.issue import issue
 from gatekey.errors import Conflict, Misconfigured, NotFound, Refused
@@ -57,15 +58,15 @@ def corp(tmp_path: Path) -> Corp:
     return Corp(tmp_path / "corp")
 
 
-def waiting_home(tmp_path: Path) -> app.Authority:
+def waiting_home(tmp_path: Path) -> Authority:
     return app.create_authority(tmp_path / "home", app.Founding("Kitty", unencrypted_keys=True, root_elsewhere=True))
 
 
-def requests_of(authority: app.Authority) -> dict[str, Path]:
+def requests_of(authority: Authority) -> dict[str, Path]:
     return {name: authority.config.home / "authorities" / f"{name}.csr" for name in ("people", "servers")}
 
 
-def prove(authority: app.Authority, tmp_path: Path) -> None:
+def prove(authority: Authority, tmp_path: Path) -> None:
     """A person's certificate is good for openssl with the bundle and all its CRLs."""
     released = issue(authority, *requests.client(authority, "ann", material.make("p256").spki))
     bundle.publish(authority, tmp_path / "bundle")

@@ -11,6 +11,7 @@ import pytest
 
 from gatekey import app
 from gatekey.authority import crl, jobs, requests
+from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
 from gatekey.authority.revoke import revoke
 from gatekey.errors import Unavailable
@@ -44,17 +45,17 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def authority(tmp_path: Path, clock: FakeClock) -> Iterator[app.Authority]:
+def authority(tmp_path: Path, clock: FakeClock) -> Iterator[Authority]:
     made = app.create_authority(tmp_path / "home", app.Founding("Kitty CA", unencrypted_keys=True), clock=clock)
     yield made
     made.close()
 
 
-def person(authority: app.Authority, login: str, **said: Any) -> Released:
+def person(authority: Authority, login: str, **said: Any) -> Released:
     return issue(authority, *requests.client(authority, login, material.make("p256").spki, email=f"{login}@kitty.example", **said))
 
 
-def test_crls_never_grow_old(authority: app.Authority, clock: FakeClock) -> None:
+def test_crls_never_grow_old(authority: Authority, clock: FakeClock) -> None:
     ticker = Ticker(authority, (Job("crl", HOUR, tasks.refresh_crls),))
     for _ in range(24 * 45):
         ticker.tick()
@@ -66,13 +67,13 @@ def test_crls_never_grow_old(authority: app.Authority, clock: FakeClock) -> None
         clock.move(seconds=HOUR)
 
 
-def test_a_root_whose_key_is_away_is_told(authority: app.Authority, clock: FakeClock) -> None:
+def test_a_root_whose_key_is_away_is_told(authority: Authority, clock: FakeClock) -> None:
     (authority.config.home / "keys" / "people-root.key").rename(authority.config.home / "away.key")
     clock.move(days=1)
     assert tasks.refresh_crls(authority) == "signed the CRLs of people, servers-root, servers; keys away: people-root"
 
 
-def test_the_published_folder_is_rewritten(authority: app.Authority, clock: FakeClock, tmp_path: Path) -> None:
+def test_the_published_folder_is_rewritten(authority: Authority, clock: FakeClock, tmp_path: Path) -> None:
     authority.config = authority.config._replace(publish=tmp_path / "published")
     tasks.refresh_crls(authority)
     before = (tmp_path / "published" / "all.crl.pem").read_bytes()
@@ -81,7 +82,7 @@ def test_the_published_folder_is_rewritten(authority: app.Authority, clock: Fake
     assert (tmp_path / "published" / "all.crl.pem").read_bytes() != before
 
 
-def test_reminders_go_out_at_each_step_once(authority: app.Authority, clock: FakeClock) -> None:
+def test_reminders_go_out_at_each_step_once(authority: Authority, clock: FakeClock) -> None:
     post = Post()
     ann = person(authority, "ann", name="Änn", device="laptop")
     said = []
@@ -99,7 +100,7 @@ def test_reminders_go_out_at_each_step_once(authority: app.Authority, clock: Fak
     assert [event["serial"] for event in post.events] == [ann.number] * 3
 
 
-def test_who_comes_late_gets_one_letter(authority: app.Authority, clock: FakeClock) -> None:
+def test_who_comes_late_gets_one_letter(authority: Authority, clock: FakeClock) -> None:
     post = Post()
     person(authority, "ann")
     clock.move(days=363)
@@ -109,7 +110,7 @@ def test_who_comes_late_gets_one_letter(authority: app.Authority, clock: FakeClo
     assert "in 2 days" in post.letters[0].subject or "tomorrow" in post.letters[0].subject
 
 
-def test_nobody_is_reminded_of_what_was_renewed_or_taken_away(authority: app.Authority, clock: FakeClock) -> None:
+def test_nobody_is_reminded_of_what_was_renewed_or_taken_away(authority: Authority, clock: FakeClock) -> None:
     post = Post()
     person(authority, "ann")
     bob = person(authority, "bob")
@@ -119,7 +120,7 @@ def test_nobody_is_reminded_of_what_was_renewed_or_taken_away(authority: app.Aut
     assert tasks.remind(authority, post, None, (30, 14, 3)) == "sent 0 reminders"
 
 
-def test_a_letter_that_failed_is_tried_again(authority: app.Authority, clock: FakeClock) -> None:
+def test_a_letter_that_failed_is_tried_again(authority: Authority, clock: FakeClock) -> None:
     post = Post()
     person(authority, "ann")
     clock.move(days=340)
@@ -131,7 +132,7 @@ def test_a_letter_that_failed_is_tried_again(authority: app.Authority, clock: Fa
     assert tasks.remind(authority, post, None, (30, 14, 3)) == "sent 0 reminders"
 
 
-def test_a_job_runs_once_however_many_processes_there_are(authority: app.Authority) -> None:
+def test_a_job_runs_once_however_many_processes_there_are(authority: Authority) -> None:
     ran: list[str] = []
     gate = threading.Barrier(8)
 
@@ -151,10 +152,10 @@ def test_a_job_runs_once_however_many_processes_there_are(authority: app.Authori
     assert len(ran) == 1
 
 
-def test_a_job_comes_round_and_a_failure_comes_sooner(authority: app.Authority, clock: FakeClock) -> None:
+def test_a_job_comes_round_and_a_failure_comes_sooner(authority: Authority, clock: FakeClock) -> None:
     tries: list[int] = []
 
-    def job(_: app.Authority) -> str:
+    def job(_: Authority) -> str:
         tries.append(clock.now())
         if len(tries) == 1:
             raise Unavailable("mail-failed", "the post is closed")
@@ -172,7 +173,7 @@ def test_a_job_comes_round_and_a_failure_comes_sooner(authority: app.Authority, 
     assert jobs.states(authority)[0][3] == "done"
 
 
-def test_the_lease_of_a_dead_process_is_anybodys_later(authority: app.Authority, clock: FakeClock) -> None:
+def test_the_lease_of_a_dead_process_is_anybodys_later(authority: Authority, clock: FakeClock) -> None:
     assert jobs.claim(authority, "post", LEASE)
     ticker = Ticker(authority, (Job("post", HOUR, lambda _: "done"),))
     assert ticker.tick() == []
@@ -180,7 +181,7 @@ def test_the_lease_of_a_dead_process_is_anybodys_later(authority: app.Authority,
     assert [ran.said for ran in ticker.tick()] == ["done"]
 
 
-def test_old_answers_are_forgotten(authority: app.Authority, clock: FakeClock) -> None:
+def test_old_answers_are_forgotten(authority: Authority, clock: FakeClock) -> None:
     row = {"requester": "ann", "idempotency": "k", "digest": "d", "status": 200, "body": "{}", "at": clock.now()}
     with authority.ledger.db.transaction("test") as tx:
         tx.insert("answer", row)
