@@ -1,0 +1,289 @@
+"""What follows from a revocation: complete CRLs with growing numbers, a bundle that knows it, and none of it half; with the clock where nobody expects it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from gatekey import app
+from gatekey.authority import bundle, crl, requests, revoke
+from gatekey.authority.authority import Authority
+from gatekey.authority.issue import issue
+from gatekey.authority.reconcile import reconcile
+from gatekey.errors import Conflict, Misconfigured, NotFound, Refused
+from gatekey.keys import material
+from gatekey.lifecycle import Released
+from gatekey.lint.table import Finding
+from gatekey.testing import FakeClock
+from gatekey.x509.crl import read_crl
+from kit.administrator import Administrator
+
+DAY = 86_400
+
+
+@pytest.fixture
+def clock(admin: Administrator) -> FakeClock:
+    """A clock that stands at the founding, or a little later."""
+    with admin.open() as authority:
+        return FakeClock(authority.now())
+
+
+@pytest.fixture
+def house(admin: Administrator, clock: FakeClock) -> Iterator[Authority]:
+    with admin.open(clock) as authority:
+        yield authority
+
+
+def given(house: Authority, login: str, *, days: int | None = None, **more: Any) -> Released:
+    return issue(house, *requests.client(house, login, material.make("p256").spki, days=days, **more))
+
+
+def listed(house: Authority, name: str = "people") -> set[str]:
+    held = crl.newest(house, name)
+    assert held is not None
+    return {entry.serial for entry in read_crl(held.der).entries()}
+
+
+def test_every_revocation_signs_again(house: Authority) -> None:
+    numbers = []
+    for login in ("ann", "bob", "carl"):
+        one = given(house, login)
+        revoke.revoke(house, one.id)
+        held = crl.newest(house, "people")
+        assert held is not None
+        numbers.append(held.number)
+        assert one.number in listed(house)
+        assert held.revocation == house.reads.revocation_number("people")
+    assert numbers == sorted(set(numbers))
+    assert len(listed(house)) == 3
+    assert listed(house, "servers") == set()
+
+
+def test_times(house: Authority, clock: FakeClock) -> None:
+    """thisUpdate an hour back for clocks that are behind; 30 days for issuing authorities, 400 for roots."""
+    for name, days in (("people", 30), ("servers", 30), ("people-root", 400), ("servers-root", 400)):
+        made = crl.make(house, name)
+        assert made.this_update == clock.now() - 3600
+        assert made.next_update == clock.now() + days * DAY
+
+
+def test_one_that_is_fresh_is_not_signed_again(house: Authority, clock: FakeClock) -> None:
+    first = crl.make(house, "people")
+    clock.move(seconds=DAY - 1)
+    assert crl.current(house, "people") == first
+    clock.move(seconds=2)
+    assert crl.current(house, "people").number == first.number + 1
+
+
+def test_a_clock_that_was_ahead_is_mended(house: Authority, clock: FakeClock) -> None:
+    """A CRL of next week shuts out everybody whose clock is right."""
+    clock.move(days=7)
+    ahead = crl.make(house, "people")
+    clock.move(days=-7)
+    mended = crl.current(house, "people")
+    assert mended.number == ahead.number + 1
+    assert mended.this_update <= clock.now()
+
+
+def test_expired_ones_leave_after_one_more_crl(house: Authority, clock: FakeClock) -> None:
+    short, long = given(house, "ann", days=5), given(house, "bob")
+    for one in (short, long):
+        revoke.revoke(house, one.id)
+    clock.move(days=6)
+    crl.make(house, "people")
+    assert listed(house) == {short.number, long.number}  # it stood in no CRL beyond its end yet
+    clock.move(days=1)
+    crl.make(house, "people")
+    assert listed(house) == {long.number}
+
+
+def test_an_abandoned_serial_stands_in_the_crl_without_a_reason(house: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("gatekey.authority.issue.sign", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            given(house, "ann")
+    clock.move(seconds=300)
+    (closed,) = reconcile(house)
+    made = crl.current(house, "people", refresh=DAY)
+    entry = x509.load_der_x509_crl(made.der).get_revoked_certificate_by_serial_number(int(closed.serial, 16))
+    assert entry is not None
+    assert len(entry.extensions) == 0
+
+
+def test_a_failing_lint_signs_no_crl(house: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = crl.newest(house, "people")
+    monkeypatch.setattr(crl, "lint_crl", lambda *_: [Finding("made-up", "error", "it is green", "RFC 0")])
+    with pytest.raises(Refused) as raised:
+        crl.make(house, "people")
+    assert raised.value.code == "lint"
+    assert crl.newest(house, "people") == before
+
+
+def test_without_the_key_nothing_is_revoked(house: Authority, admin: Administrator) -> None:
+    """A revocation whose CRL cannot be signed would leave the web servers behind."""
+    one = given(house, "ann")
+    (admin.home / "keys" / "people.key").rename(admin.home / "keys" / "people.away")
+    for deed in (revoke.revoke, revoke.hold):
+        with pytest.raises(Misconfigured):
+            deed(house, one.id)
+    assert house.reads.by_serial(one.number)[0].revoked_at is None
+
+
+def test_reasons(house: Authority) -> None:
+    one = given(house, "ann")
+    for reason in ("certificate-hold", "ca-compromise", "remove-from-crl", "", "KEY-COMPROMISE"):
+        with pytest.raises(Refused) as raised:
+            revoke.revoke(house, one.id, reason)
+        assert raised.value.code == "bad-reason"
+        assert "gatekey hold" in raised.value.hint
+
+
+def test_unhold_of_somebody_who_left(house: Authority) -> None:
+    one = given(house, "ann")
+    revoke.hold(house, one.id)
+    revoke.leave(house, "ann")
+    with pytest.raises((Refused, Conflict)):
+        revoke.unhold(house, one.id)
+
+
+def test_leave_twice_and_of_nobody(house: Authority) -> None:
+    given(house, "ann")
+    assert len(revoke.leave(house, "ANN")) == 1
+    with pytest.raises(Refused) as raised:
+        revoke.leave(house, "ann")
+    assert raised.value.code == "holder-left"
+    for login in ("nobody", "authority:people"):
+        with pytest.raises(NotFound):
+            revoke.leave(house, login)
+
+
+def test_processes_that_make_crls_at_once(admin: Administrator, house: Authority) -> None:
+    """Each ends with a CRL; numbers are used once, and the newest is complete."""
+    ones = [given(house, f"p{number}") for number in range(6)]
+    wrong: list[BaseException] = []
+
+    def work(which: Any) -> None:
+        try:
+            with admin.open() as mine:
+                revoke.revoke(mine, which)
+        except BaseException as error:  # noqa: BLE001
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(one.id,)) for one in ones]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert listed(house) == {one.number for one in ones}
+    assert admin("store", "check").lines == ["the ledger is whole"]
+
+
+class TestBundle:
+    def test_who_is_in_it(self, house: Authority, clock: FakeClock) -> None:
+        for login in ("ann", "bob", "carl", "dora"):
+            given(house, login, groups=("staff",) if login == "ann" else ())
+        given(house, "eve", days=1)
+        ids = {login: house.reads.by_holder(login)[0].id for login in ("ann", "bob", "carl", "dora", "eve")}
+        revoke.revoke(house, ids["bob"])
+        revoke.hold(house, ids["carl"])
+        revoke.leave(house, "dora")
+        clock.move(days=2)
+        made = bundle.make(house)
+        people = json.loads(made.contents["people.json"])["people"]
+        assert [known["login"] for known in people] == ["ann"]
+        assert people[0]["groups"] == ["staff"]
+        denied = made.contents["revoked.map"].decode()
+        assert all(ids[login].serial in denied for login in ("bob", "carl", "dora"))
+        assert ids["eve"].serial not in denied  # its date says no
+        assert made.number == house.reads.revocation_number()
+
+    def test_a_flat_authority_does_not_let_servers_in(self, flat: Administrator) -> None:
+        """One CA signs both: the deny list and who-is-who are about people only, and the usage shuts out the rest."""
+        flat("issue", "client", "ann")
+        flat("issue", "server", "app.example")
+        with flat.open() as house:
+            people = json.loads(bundle.make(house).contents["people.json"])["people"]
+        assert [known["login"] for known in people] == ["ann"]
+
+    def test_fresh_until_is_the_earliest(self, house: Authority, clock: FakeClock, admin: Administrator) -> None:
+        """The root's key is locked away, and its CRL ends before the others do."""
+        root = crl.make(house, "people-root")
+        (admin.home / "keys" / "people-root.key").unlink()
+        clock.move(days=380)
+        made = bundle.make(house)
+        assert made.fresh_until == root.next_update == clock.now() + 20 * DAY
+
+    def test_what_is_read_in_between_is_never_older_than_the_number(self, house: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Somebody revokes while the bundle is made: it may know more than it promises, never less."""
+        one = given(house, "ann")
+        real = house.reads.revoked
+
+        def revokes(*words: Any) -> Any:
+            monkeypatch.setattr(house.reads, "revoked", real)
+            with contextlib.closing(app.open_authority(house.config.home, clock=house.clock)) as other:
+                revoke.revoke(other, one.id)
+            return real(*words)
+
+        monkeypatch.setattr(house.reads, "revoked", revokes)
+        made = bundle.make(house)
+        assert one.number in made.contents["revoked.map"].decode()
+        assert made.number <= house.reads.revocation_number()
+
+    def test_switched_as_a_whole(self, house: Authority, tmp_path: Path) -> None:
+        """A reader that looks all the time never sees files of two bundles, nor none."""
+        out = tmp_path / "out"
+        bundle.publish(house, out)
+        wrong: list[str] = []
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.is_set():
+                folder = os.open(out / ".current", os.O_RDONLY)  # what a web server does that reads its files at one moment
+                try:
+                    manifest = json.loads(_read(folder, "manifest.json"))
+                    for name, told in manifest["files"].items():
+                        if hashlib.sha256(_read(folder, name)).hexdigest() != told["sha256"]:
+                            wrong.append(name)
+                finally:
+                    os.close(folder)
+                for name in manifest["files"]:
+                    if not (out / name).exists():
+                        wrong.append(f"{name} is gone")
+
+        reader = threading.Thread(target=look)
+        reader.start()
+        try:
+            for number in range(10):
+                one = given(house, f"p{number}")
+                revoke.revoke(house, one.id)
+                bundle.publish(house, out)
+        finally:
+            done.set()
+            reader.join()
+        assert wrong == []
+        assert len([path for path in out.iterdir() if path.name.startswith(".set-")]) <= 2
+
+    def test_other_files_in_the_folder_stay(self, house: Authority, tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "site.crt").write_text("mine")
+        bundle.publish(house, out)
+        assert (out / "site.crt").read_text() == "mine"
+
+
+def _read(folder: int, name: str) -> bytes:
+    handle = os.open(name, os.O_RDONLY, dir_fd=folder)
+    try:
+        return os.read(handle, 1 << 24)
+    finally:
+        os.close(handle)
