@@ -139,7 +139,12 @@ def test_a_job_runs_once_however_many_processes_there_are(authority: Authority) 
     def process(number: int) -> None:
         own = app.open_authority(authority.config.home)
         own.clock = authority.clock
-        ticker = Ticker(own, (Job("count", HOUR, lambda _: ran.append(str(number)) or "counted"),))
+
+        def count(_: Authority) -> str:
+            ran.append(str(number))
+            return "counted"
+
+        ticker = Ticker(own, (Job("count", HOUR, count),))
         gate.wait()
         ticker.tick()
         own.close()

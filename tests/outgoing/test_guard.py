@@ -56,7 +56,8 @@ def test_this_machine_and_this_wire_are_never_called(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["10.0.0.1", "192.168.1.1", "172.16.0.9", "100.64.0.1", "198.18.0.1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "192.0.0.8"]
+    "address",
+    ["10.0.0.1", "192.168.1.1", "172.16.0.9", "100.64.0.1", "198.18.0.1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "192.0.0.8"],
 )
 def test_private_networks_only_when_they_are_allowed(address: str) -> None:
     with pytest.raises(Refused, match="is not a public address"):
