@@ -1,4 +1,4 @@
-"""The composition root: a home folder -> clock, ledger, keys, profiles, authority. Nothing else puts these together."""
+"""The composition root: a home folder -> clock, ledger, keys, authority, service. Long because nothing else puts these together."""
 
 from __future__ import annotations
 
@@ -369,13 +369,12 @@ class _Shared(NamedTuple):
 
 
 def _need_serve() -> None:
-    try:
-        import prometheus_client
-        import structlog
-        import uvicorn
-    except ImportError as missing:
-        raise Misconfigured("no-extra", f"the service needs a package that is not installed: {missing.name}", hint="pip install 'gatekey[serve]'") from missing
-    _ = prometheus_client, structlog, uvicorn
+    """Raises Misconfigured when a package of the extra is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("uvicorn", "httptools", "prometheus_client", "structlog") if find_spec(name) is None]
+    if missing:
+        raise Misconfigured("no-extra", f"the service needs packages that are not installed: {', '.join(missing)}", hint="pip install 'gatekey[serve]'")
 
 
 def _ask_once(passphrase: Passphrase | None) -> Passphrase | None:
