@@ -40,7 +40,7 @@ def shell_commands(page: Path) -> Iterator[list[str]]:
         if language == "sh":
             for line in block.replace("\\\n", " ").splitlines():
                 for part in re.split(r"&&|\|\||;|\|", line):
-                    words = shlex.split(part, comments=True)
+                    words = shlex.split(part, comments=True) if "gatekey" in part else []  # other programs may be given ; and | in quotes
                     if "gatekey" in words[:2]:
                         yield words[words.index("gatekey") + 1 :]
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "keys": "ports x509.pkcs8",
     "store": "lifecycle model",
     "authority": "policy lint x509 store lifecycle ports config model",
-    "protocols": "authority x509 model ports profiles policy.explain",
+    "protocols": "authority x509 lifecycle model ports profiles policy.explain",
     "webserver": "x509 model",
     "identity": "x509",
     "outgoing": "ports model",

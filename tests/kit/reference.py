@@ -83,7 +83,57 @@ def lints_table() -> str:
     return _table(("lint", "severity", "what it looks for", "source"), ((f"`{lint.name}`", lint.severity, lint.about, lint.source) for lint in LINTS))
 
 
-PARTS = {"cli": cli_pages, "errors": errors_table, "config": config_table, "profiles": profiles_list, "lints": lints_table}
+def api_routes() -> str:
+    """Each route: scope, what it takes, what it answers; then the shapes of answers."""
+    from gatekey.protocols.api import answers, table
+    from gatekey.protocols.api.shapes import Shape
+
+    lines: list[str] = ["## Routes", "", _table(("request", "does", "scope"), (
+        (f"[`{route.method} {route.path}`](#{route.name.lower()})", route.about, " or ".join(f"`{scope}`" for scope in route.scopes) or "any")
+        for route in table.ROUTES
+    )), ""]  # fmt: skip
+    shapes: dict[str, Shape] = {}
+    _gather(answers.PROBLEM, shapes)
+    for route in table.ROUTES:
+        scopes = " or ".join(f"`{scope}`" for scope in route.scopes)
+        needs = f"Needs the scope {scopes}." if scopes else "For everybody who has signed in."
+        gives = f"[{route.answer.name}](#{route.answer.name.lower()}-answer)" if route.answer else f"`{route.media}`, with an ETag"
+        lines += [f"### {route.name}", "", f"`{route.method} {route.path}`", "", f"{route.about}. {needs} Answers {route.status} with {gives}.", ""]
+        for what, shape in (("query", route.query), ("body", route.body)):
+            if shape is not None and shape.fields:
+                lines += [_fields(what, shape), ""]
+        if route.answer:
+            _gather(route.answer, shapes)
+    lines += ["## Answers", ""]
+    for name, shape in sorted(shapes.items()):
+        lines += [f"### {name} answer", "", _fields("field", shape), ""]
+    return "\n".join(lines)
+
+
+def _gather(shape: Any, shapes: dict[str, Any]) -> None:
+    shapes[shape.name] = shape
+    for field in shape.fields:
+        if field.shape is not None:
+            _gather(field.shape, shapes)
+
+
+def _fields(what: str, shape: Any) -> str:
+    def kind(field: Any) -> str:
+        if field.shape is not None:
+            link = f"[{field.shape.name}](#{field.shape.name.lower()}-answer)"
+            return f"list of {link}" if field.kind == "objects" else link
+        words = {"texts": "list of texts", "lines": "text", "flag": "true, false", "map": "object", "instant": "time"}.get(field.kind, field.kind)
+        if field.choices:
+            words += ": " + ", ".join(f"`{choice}`" for choice in field.choices)
+        return f"{words}, or null" if field.nullable else words
+
+    def need(field: Any) -> str:
+        return "**needed**; " if field.required and what in ("query", "body") else ""
+
+    return _table((what, "kind", "meaning"), ((f"`{field.name}`", kind(field), f"{need(field)}{field.about}") for field in shape.fields))
+
+
+PARTS = {"api": api_routes, "cli": cli_pages, "errors": errors_table, "config": config_table, "profiles": profiles_list, "lints": lints_table}
 
 
 def refreshed(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...model.access import ROLES, SCOPES, Token
 from ...model.holder import KINDS, Holder
@@ -13,7 +13,6 @@ from .shapes import Field, Shape
 
 if TYPE_CHECKING:
     from ...authority.authority import Authority
-    from ...store.audit import Logged
 
 
 def listed(name: str, items: Shape, about: str) -> Shape:
@@ -241,6 +240,7 @@ def token(one: Token) -> dict[str, Any]:
     }
 
 
-def event(one: Logged) -> dict[str, Any]:
+def event(one: NamedTuple) -> dict[str, Any]:
     """An audit event."""
-    return {**one._asdict(), "at": iso(one.at)}
+    fields = one._asdict()
+    return {**fields, "at": iso(fields["at"])}
