@@ -49,7 +49,7 @@ class Log:
     def __init__(self) -> None:
         self.failures: list[BaseException] = []
 
-    def failure(self, event: str, error: BaseException, **_: Any) -> None:  # noqa: ARG002
+    def failure(self, event: str, error: BaseException, **_: Any) -> None:
         self.failures.append(error)
 
 
@@ -129,6 +129,11 @@ def until(condition: Callable[[], Any], seconds: float = 20) -> None:
         time.sleep(0.005)
 
 
+async def waiting(service: Service, count: int) -> None:
+    while service.agents.waiting < count:  # noqa: ASYNC110  nobody tells
+        await asyncio.sleep(0.01)
+
+
 # What is answered
 
 
@@ -185,7 +190,8 @@ def test_a_worker_that_is_behind_does_not_play_back_what_it_has(service: Service
     ahead = protocol.Wanted(held.number + 1, held.made_at, "0" * 64, 30)
     assert protocol.answer(held, ahead, last=False) is None
     late = protocol.answer(held, ahead, last=True)
-    assert late is not None and late.status == 200
+    assert late is not None
+    assert late.status == 200
     assert protocol.answer(held, protocol.Wanted(held.number, held.made_at, "0" * 64), last=False) is not None
     assert made == iso(held.made_at)
 
@@ -226,8 +232,7 @@ def test_it_wakes_at_once(service: Service) -> None:
     async def story() -> tuple[Answer, float]:
         first = await service.agents.bundle(call(service.web1, "wait=0"))
         waits = asyncio.create_task(service.agents.bundle(call(service.web1, "wait=30", ("if-none-match", tag(first)))))
-        while not service.agents.waiting:
-            await asyncio.sleep(0.01)
+        await waiting(service, 1)
         await asyncio.sleep(0.2)
         assert not waits.done()
         await asyncio.to_thread(service.revoke, ann)
@@ -259,8 +264,7 @@ def test_thousands_wait_for_one_package(service: Service, monkeypatch: pytest.Mo
         first = await service.agents.bundle(call(service.web1, "wait=0"))
         question = call(service.web1, "wait=30", ("if-none-match", tag(first)))
         waits = [asyncio.create_task(service.agents.bundle(question)) for _ in range(2000)]
-        while service.agents.waiting < 2000:
-            await asyncio.sleep(0.02)
+        await waiting(service, 2000)
         threads = threading.active_count()
         busy = time.process_time()
         await asyncio.sleep(0.5)
@@ -273,7 +277,8 @@ def test_thousands_wait_for_one_package(service: Service, monkeypatch: pytest.Mo
     assert {answer.status for answer in answers} == {200}
     assert len({id(answer.body) for answer in answers}) == 1  # shared, not copied
     assert made == [0, 1]
-    assert threads < 40 and busy < 0.25  # to wait costs nothing
+    assert threads < 40
+    assert busy < 0.25  # to wait costs nothing
     assert service.agents.waiting == 0
 
 
@@ -288,8 +293,7 @@ def test_who_waits_is_let_go_when_the_service_ends(service: Service) -> None:
     async def story() -> Answer:
         first = await service.agents.bundle(call(service.web1, "wait=0"))
         waits = asyncio.create_task(service.agents.bundle(call(service.web1, "wait=30", ("if-none-match", tag(first)))))
-        while not service.agents.waiting:
-            await asyncio.sleep(0.01)
+        await waiting(service, 1)
         service.agents.end()
         return await asyncio.wait_for(waits, 5)
 
@@ -300,8 +304,7 @@ def test_whose_certificate_is_revoked_while_it_waits_gets_nothing(service: Servi
     async def story() -> Answer:
         first = await service.agents.bundle(call(service.web1, "wait=0"))
         waits = asyncio.create_task(service.agents.bundle(call(service.web1, "wait=30", ("if-none-match", tag(first)))))
-        while not service.agents.waiting:
-            await asyncio.sleep(0.01)
+        await waiting(service, 1)
         await asyncio.sleep(1.1)  # before, it has just been looked up
         await asyncio.to_thread(service.revoke, service.web1)
         await asyncio.to_thread(service.compare)
@@ -325,7 +328,11 @@ def test_nothing_is_made_when_nobody_asks(service: Service) -> None:
 @pytest.mark.parametrize("role", ["", "auditor", "operator", "administrator"])
 def test_other_roles_are_not_answered(service: Service, role: str) -> None:
     other = service.person("other", *((role,) if role else ()))
-    for ask in (lambda: asked(service, other), lambda: service.agents.report(call(other, body=b'{"number":0,"at":0}')), lambda: service.agents.renew(call(other))):
+    for ask in (
+        lambda: asked(service, other),
+        lambda: service.agents.report(call(other, body=b'{"number":0,"at":0}')),
+        lambda: service.agents.renew(call(other)),
+    ):
         with pytest.raises(Refused) as caught:
             ask()
         assert caught.value.code in ("forbidden", "sign-in")
@@ -384,7 +391,8 @@ def test_any_report_is_read_or_refused(body: bytes) -> None:
         number, at, name = protocol._report(body)
     except Malformed:
         return
-    assert number >= 0 and at >= 0 and len(name) <= 64
+    assert min(number, at) >= 0
+    assert len(name) <= 64
 
 
 def test_nobody_reports_for_another(service: Service) -> None:
@@ -396,7 +404,7 @@ def test_nobody_reports_for_another(service: Service) -> None:
         body = json.dumps({"number": 1, "at": START, "name": name}).encode()
         assert service.agents.report(call(der, body=body)).status == 204
     told = clock.of(service.authority, service.authority.reads.by_holder("ann")[0])
-    assert {tick.place for tick in told.ticks} == {"CRL", "agent web1", "agent web2/web1", "agent web2/nginx", *(t.place for t in told.ticks if t.place == "service")}
+    assert {tick.place for tick in told.ticks} - {"service"} == {"CRL", "agent web1", "agent web2/web1", "agent web2/nginx"}
 
 
 def test_a_report_of_what_has_not_happened_is_refused_and_times_that_cannot_be_are_ours(service: Service) -> None:

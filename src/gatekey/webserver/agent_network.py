@@ -54,6 +54,7 @@ class Line:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._open: HTTPSConnection | None = None
+        self._over = False
 
     def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes = b"", most: int = _MOST_WORDS, wait: float = 0) -> Reply:
         """One question. Raises Unavailable("service-unreachable"), Refused("service-refuses") for 401 and 403, Misconfigured("agent-certificate")."""
@@ -64,7 +65,7 @@ class Line:
             except (OSError, HTTPException) as error:
                 self.close()
                 gone = isinstance(error, (ConnectionError, ssl.SSLEOFError)) or type(error).__name__ == "RemoteDisconnected"
-                if not (used and gone and attempt == 1):  # a connection that the service had closed meanwhile says nothing
+                if not (used and gone and attempt == 1) or self._over:  # a connection that the service had closed meanwhile says nothing
                     raise self._unreachable(error) from error
             except GatekeyError:
                 self.close()
@@ -80,7 +81,10 @@ class Line:
         response = connection.getresponse()
         if not response.will_close:  # otherwise the socket is the response's alone
             connection.sock.settimeout(STEP)
-        reply = Reply(response.status, _body(response, most if response.status == 200 else _MOST_WORDS))
+        try:
+            reply = Reply(response.status, _body(response, most if response.status == 200 else _MOST_WORDS))
+        finally:
+            response.close()  # otherwise the connection counts as busy
         if response.will_close:
             self.close()
         if reply.status in (401, 403):
@@ -90,7 +94,11 @@ class Line:
     def _connect(self) -> HTTPSConnection:
         remote = self._remote
         connection = HTTPSConnection(remote.host, remote.port, timeout=STEP, context=_context(remote))
-        connection.connect()
+        try:
+            connection.connect()
+        except BaseException:
+            connection.close()
+            raise
         # A network that is gone without a word is noticed while we wait, too.
         for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             if hasattr(socket, option):
@@ -102,6 +110,14 @@ class Line:
         if self._open:
             self._open.close()
             self._open = None
+
+    def cut(self) -> None:
+        """Ends a question that another thread is waiting with; the last one."""
+        self._over = True
+        connection = self._open
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _unreachable(self, error: Exception) -> GatekeyError:
         url = self._remote.url
@@ -233,6 +249,11 @@ class Service:
         self._stop.set()
         self._taken.set()
         self._reporter.close()
+        if self._thread:
+            self._line.cut()
+            self._thread.join(STEP)
+        else:
+            self._line.close()
 
     # The thread that asks
 
@@ -257,6 +278,7 @@ class Service:
             else:
                 if news or time.monotonic() - begun < 1:  # nobody who answers all the time makes us ask all the time
                     self._stop.wait(self._pause(1) / 4 if news else self._pause(1))
+        self._line.close()
 
     def _fetch(self, wait: int) -> bool:
         """One question for the bundle; whether there was another one."""
@@ -273,7 +295,8 @@ class Service:
         if MANIFEST not in contents:
             raise Malformed("bundle-damaged", f"the package of the bundle has no {MANIFEST}")
         if contents[MANIFEST] == known:
-            raise Malformed("bundle-damaged", f"{self.place} sends what is here already")
+            self._heard_of(None)
+            return False
         self._heard_of(contents)
         return True
 
@@ -340,6 +363,7 @@ class Reporter:
         self._bell.set()
         if self._thread:
             self._thread.join(STEP)
+        self._line.close()
 
     def _work(self) -> None:
         failed = 0
