@@ -80,6 +80,7 @@ class Reads:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._crls: dict[str, CrlRecord] = {}
 
     def certificates(self, where: str = "", **values: object) -> list[CertificateRecord]:
         """Certificates in the order in which they were recorded. `where` is SQL from our own source over the columns of `c` and `h`."""
@@ -147,14 +148,22 @@ class Reads:
         return (row[0], row[1], row[2]) if row else None
 
     def newest_crl(self, issuer: str) -> CrlRecord | None:
-        """The newest released CRL of an issuer without its bytes."""
+        """The newest released CRL of an issuer without its bytes. Asked often: its number comes out of the index alone, and what is released never changes;
+        the rest of the row stands behind the bytes, which may be megabytes.
+        """
         with self._db.read() as tx:
-            row = tx.one(
-                "SELECT issuer, number, this_update, next_update, revocation, entries FROM crl"
-                " WHERE issuer = :issuer AND state = 'released' ORDER BY number DESC LIMIT 1",
-                issuer=issuer,
-            )
-        return CrlRecord(*row) if row else None
+            row = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer AND state = 'released'", issuer=issuer)
+            number = row[0] if row else None
+            if number is None:
+                return None
+            known = self._crls.get(issuer)
+            if known is None or known.number != number:
+                columns = "issuer, number, this_update, next_update, revocation, entries"
+                row = tx.one(f"SELECT {columns} FROM crl WHERE issuer = :issuer AND number = :number", issuer=issuer, number=number)  # noqa: S608
+                if row is None:
+                    return None
+                known = self._crls[issuer] = CrlRecord(*row)
+        return known
 
     def newest_crl_number(self, issuer: str) -> int:
         with self._db.read() as tx:
