@@ -93,9 +93,12 @@ def main() -> int:
             url = f"https://127.0.0.1:{private}"
             _wait(private)
             wrk(f"{url}/healthz", seconds=1)
+            cpu = [_cpu(service.pid)]
             hello, _ = wrk(f"{url}/healthz")
+            cpu.append(_cpu(service.pid))
             before, begun = _count(authority), time.monotonic()
             _, said = wrk(url, "-s", str(script))
+            cpu.append(_cpu(service.pid))
             took = time.monotonic() - begun
             issued = _count(authority) - before
             rate = issued / min(took, SECONDS)
@@ -106,6 +109,8 @@ def main() -> int:
         aim = min(AIM, PART * hello)
         print(f"hello world    {hello:8.0f}/s")
         print(f"issued         {rate:8.0f}/s  {rate / hello:.2f} of hello world; the aim is {aim:.0f}/s")
+        # What others do on the machine changes rates, not this.
+        print(f"processor      {(cpu[2] - cpu[1]) / issued * 1e6:8.0f} us each; hello world {(cpu[1] - cpu[0]) / (hello * SECONDS) * 1e6:.0f} us")
         if issued >= REQUESTS:
             print(f"  all {REQUESTS} requests were used up; the rate is a lower bound")
         for line in said.splitlines():
@@ -117,6 +122,13 @@ def main() -> int:
 def _count(authority: object) -> int:
     with authority.ledger.db.read() as tx:  # type: ignore[attr-defined]
         return int(tx.one("SELECT count(*) FROM certificate WHERE state = 'released'")[0])
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time of a process and its children so far."""
+    pids = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    ticks = (Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in pids)
+    return sum(int(fields[11]) + int(fields[12]) for fields in ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(port: int) -> None:

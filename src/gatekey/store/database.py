@@ -51,6 +51,7 @@ class Database:
         self._local = threading.local()
         self._open: list[Any] = []
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)
@@ -76,20 +77,26 @@ class Database:
         Raises Unavailable (locked, full) or Misconfigured (read-only, damaged); then nothing was changed.
         """
         dialect = self.dialect
+        # Threads of one process take turns here, where waiting costs nothing; only processes have to wait for each other at the engine.
+        if not self._turn.acquire(timeout=dialect.patience):
+            raise dialect.busy()
         try:
-            connection = self._connection()
-            dialect.begin(connection)
-        except dialect.errors as error:
-            raise dialect.explain(error) from error
-        try:
-            yield Transaction(dialect, connection)
-            self._commit(connection, name)
-        except dialect.errors as error:
-            dialect.rollback(connection)
-            raise dialect.explain(error) from error
-        except BaseException:
-            dialect.rollback(connection)
-            raise
+            try:
+                connection = self._connection()
+                dialect.begin(connection)
+            except dialect.errors as error:
+                raise dialect.explain(error) from error
+            try:
+                yield Transaction(dialect, connection)
+                self._commit(connection, name)
+            except dialect.errors as error:
+                dialect.rollback(connection)
+                raise dialect.explain(error) from error
+            except BaseException:
+                dialect.rollback(connection)
+                raise
+        finally:
+            self._turn.release()
 
     def _commit(self, connection: Any, name: str) -> None:  # noqa: ARG002  the fault tests override this and go by the name
         self.dialect.commit(connection)
@@ -102,6 +109,19 @@ class Database:
             yield Transaction(dialect, self._connection())
         except dialect.errors as error:
             raise dialect.explain(error) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that this thread reads inside is one state of the ledger, whatever others write meanwhile. Nothing may be written inside."""
+        dialect = self.dialect
+        connection = self._connection()
+        try:
+            dialect.begin_reading(connection)
+            yield
+        except dialect.errors as error:
+            raise dialect.explain(error) from error
+        finally:
+            dialect.rollback(connection)
 
     def problems(self) -> list[str]:
         """What the engine finds wrong with its own storage; empty when it is whole."""

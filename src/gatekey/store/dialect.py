@@ -16,8 +16,8 @@ from ..errors import GatekeyError, Misconfigured, Unavailable
 _ROOM = 64 * 1024
 #: What SQLite says when bytes are refused to the ledger or to the files beside it: a disk, a quota or a limit is used up.
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
-#: How long a writer sleeps before it tries the lock again (seconds).
-_PAUSE = 0.001
+#: How long a writer sleeps before it tries the lock again: at first, and at most (seconds).
+_PAUSES = 0.0005, 0.004
 
 
 class SQLite:
@@ -62,7 +62,7 @@ class SQLite:
         SQLite's own waiting sleeps longer and longer, up to a tenth of a second, while the lock is long free again: with several processes that write, most
         of the time would pass asleep.
         """
-        deadline = time.monotonic() + self.patience
+        deadline, pause = time.monotonic() + self.patience, _PAUSES[0]
         connection.execute("PRAGMA busy_timeout=0")
         try:
             while True:
@@ -73,9 +73,14 @@ class SQLite:
                     # Also SQLITE_BUSY_RECOVERY: somebody was killed, and another process is putting the WAL in order.
                     if not busy.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
                         raise
-                time.sleep(_PAUSE)
+                time.sleep(pause)
+                pause = min(2 * pause, _PAUSES[1])
         finally:
             connection.execute(f"PRAGMA busy_timeout={int(self.patience * 1000)}")
+
+    def begin_reading(self, connection: sqlite3.Connection) -> None:
+        """From the first question on, one state of the ledger. Stops nobody who writes."""
+        connection.execute("BEGIN")
 
     def commit(self, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")
@@ -97,12 +102,16 @@ class SQLite:
     errors = (sqlite3.Error,)
     integrity_errors = (sqlite3.IntegrityError,)
 
+    def busy(self) -> Unavailable:
+        """Somebody else has been writing for longer than anybody waits."""
+        return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
+
     def explain(self, error: Exception) -> GatekeyError:
         """What an error of the engine means to a person."""
         text = str(error)
         name = getattr(error, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "locked" in text:
-            return Unavailable("store-locked", f"another process holds the ledger {self.path}", hint="try again in a moment", path=str(self.path))
+            return self.busy()
         if name in _FULL or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and self._no_room()):
             return Unavailable("disk-full", f"no room is left on the disk of {self.path} to write this", hint="make room and try again", path=str(self.path))
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or "readonly" in text or "unable to open" in text:

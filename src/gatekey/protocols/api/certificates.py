@@ -168,7 +168,7 @@ def client(ask: Ask) -> Wish:
         days=said.get("days"),
         proof=proof,
         door="api",
-        idempotency=_idempotency(ask),
+        idempotency=ask.key,
         profile=profile,
     )
     people.check(holder._replace(devices=(request.device,) if request.device else ()))
@@ -187,7 +187,7 @@ def server(ask: Ask) -> Wish:
         days=said.get("days"),
         proof=proof,
         door="api",
-        idempotency=_idempotency(ask),
+        idempotency=ask.key,
         profile=said.get("profile", "server"),
     )
     return _wish(ask, request, holder, key)
@@ -198,7 +198,7 @@ def sign(ask: Ask) -> Wish:
     said = ask.body
     asked = csr(said["csr"])
     request, holder = requests.from_csr(
-        ask.authority, said["profile"], asked, days=said.get("days"), door="api", device=said.get("device", ""), idempotency=_idempotency(ask)
+        ask.authority, said["profile"], asked, days=said.get("days"), door="api", device=said.get("device", ""), idempotency=ask.key
     )
     notes = tuple(f"the request also asks for {wish}; that is the authority's to say, and it was not followed" for wish in asked.wants)
     return _wish(ask, request, holder, None, alone=holder.kind == "person", notes=notes)
@@ -217,7 +217,7 @@ def renew(ask: Ask) -> Wish:
     if said.get("new_key") or said.get("csr"):
         usual = old.key_type if old.key_type in MADE_HERE else DEFAULT
         key, spki, proof = _key(ask, "any" if old.kind == "person" else "pem", usual)
-    request, holder = requests.renewal(ask.authority, old, spki, proof=proof, days=said.get("days"), door="api", idempotency=_idempotency(ask))
+    request, holder = requests.renewal(ask.authority, old, spki, proof=proof, days=said.get("days"), door="api", idempotency=ask.key)
     return _wish(ask, request, holder, key)
 
 
@@ -245,10 +245,6 @@ def csr(text: str) -> Csr:
     if not proof_holds(request):
         raise Malformed("bad-proof", "the request is not signed by its own key", hint="make the request again with the private key at hand")
     return request
-
-
-def _idempotency(ask: Ask) -> str:
-    return ask.key or ask.authority.entropy.bytes(16).hex()
 
 
 def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *, alone: bool = False, notes: tuple[str, ...] = ()) -> Wish:
