@@ -185,6 +185,9 @@ def create_authority(
     """
     import shutil
 
+    from .authority import ceremony
+
+    ceremony.refuse_words(founding.name, founding.url, founding.domains, founding.ips, flat=founding.flat)
     refuse_taken(home)
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     staging = _staging(home, entropy)

@@ -313,4 +313,5 @@ CODES: dict[str, str] = {
     "store-damaged": "the ledger's file is damaged",
     "store-error": "the ledger's database reports an error",
     "store-newer": "the ledger was written by a newer Gatekey",
+    "bad-ip": "a block of IP addresses is not well formed",
 }

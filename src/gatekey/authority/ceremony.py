@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import files
+from ..config import url_problem
+from ..errors import Reason, Refused
 from ..lifecycle import Released
-from ..model.names import Names
+from ..model.names import Names, common_name_problem, host_problem
 from ..model.plan import NameConstraints
 from ..model.record import AuthorityRecord
 from ..model.request import Request
@@ -38,6 +40,26 @@ TWO_HIERARCHIES = (
     Founding("servers", "issuing", "servers", "servers-root", "servers"),
 )
 FLAT = (Founding("root", "flat", "both", "root", ""),)
+
+
+def refuse_words(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, ...], *, flat: bool) -> None:
+    """Refuses what could not stand in the certificates of a new authority, with all reasons. Asked before anything is made."""
+    import ipaddress
+
+    longest = name if flat else f"{name} servers root"
+    problems = [
+        ("bad-name", common_name_problem(name) or (common_name_problem(longest) and f"{name!r} is too long: with what is added it has more than 64 characters"))
+    ]
+    problems.append(("bad-url", url_problem(url) if url else None))
+    problems += [("bad-host", host_problem(domain, wildcard=False)) for domain in domains]
+    for block in ips:
+        try:
+            ipaddress.ip_network(block)
+        except ValueError as error:
+            problems.append(("bad-ip", f"{block!r} is not a block of addresses: {error}"))
+    reasons = tuple(Reason(code, problem) for code, problem in problems if problem)
+    if reasons:
+        raise Refused.because(reasons)
 
 
 def found(authority: Authority, *, flat: bool, key_type: str, days: int | None, constraints: NameConstraints | None) -> list[Released]:

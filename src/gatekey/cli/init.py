@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import app
-from ..config import url_problem
-from ..errors import Misconfigured, Reason, Refused
+from ..authority import ceremony
+from ..errors import Misconfigured
 from ..model.instants import day
 from ..model.keytypes import DEFAULT, MADE_HERE
-from ..model.names import common_name_problem, host_problem
 from . import say
 from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase_option
 
@@ -73,7 +72,7 @@ def init(
     if root_csr and (root_cert or admin or domains or ips):
         raise click.UsageError("with --root-csr the root decides: --root-cert, --admin and the --permit options do not apply")
     domains = tuple(domain.lower().lstrip(".").removeprefix("*.") for domain in domains)
-    _check(name, url, domains, ips, flat=flat)
+    ceremony.refuse_words(name, url, domains, ips, flat=flat)
     home = session.place
     app.refuse_taken(home)  # before anybody thinks of a passphrase
     passphrase, file = _passphrase(session, unencrypted=unencrypted_keys)
@@ -108,25 +107,6 @@ def _tell_requests(session: Session, home: Path) -> None:
         say.result(str(path))
     session.words("have both signed as authorities (CA:TRUE, keyCertSign and cRLSign, no extended key usage, path length 0), then:")
     session.words("  gatekey authority install people.crt servers.crt root.crt root.crl")
-
-
-def _check(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, ...], *, flat: bool) -> None:
-    import ipaddress
-
-    longest = name if flat else f"{name} servers root"
-    problems = [
-        ("bad-name", common_name_problem(name) or (common_name_problem(longest) and f"{name!r} is too long: with what is added it has more than 64 characters"))
-    ]
-    problems.append(("bad-url", url_problem(url) if url else None))
-    problems += [("bad-host", host_problem(domain, wildcard=False)) for domain in domains]
-    for block in ips:
-        try:
-            ipaddress.ip_network(block)
-        except ValueError as error:
-            problems.append(("bad-ip", f"{block!r} is not a block of addresses: {error}"))
-    reasons = tuple(Reason(code, problem) for code, problem in problems if problem)
-    if reasons:
-        raise Refused.because(reasons)
 
 
 def _blocks(ips: tuple[str, ...]) -> tuple[str, ...]:
