@@ -95,12 +95,16 @@ class Desk:
         access.need(caller, "decide")
         return caller
 
-    def still(self, call: Call) -> bool:
-        """Whether the certificate that asked some time ago is still in force, out of memory; a token must be looked up: False is only "ask again"."""
-        if call.header("authorization") or not call.peer.certificate:
-            return False
+    def admitted(self, call: Call) -> tuple[str, str] | None:
+        """Issuer (RFC 2253 form) and serial of the certificate that asks; None for a token. Raises Refused unless it may `decide`."""
+        if self.caller(call).way != "certificate":
+            return None
         certificate = read_certificate(call.peer.certificate)
-        return self._standing.decide(rfc2253(certificate.issuer), certificate.serial).allowed
+        return rfc2253(certificate.issuer), certificate.serial
+
+    def still(self, who: tuple[str, str] | None) -> bool:
+        """Whether who was admitted some time ago is still in force, out of memory. A token must be looked up: False is only "ask again"."""
+        return who is not None and self._standing.decide(*who).allowed
 
     def report(self, call: Call) -> Answer:
         """The agent's web server refuses everything up to a revocation number. Raises Refused, Malformed."""

@@ -57,7 +57,7 @@ class Agents:
     async def bundle(self, call: Call) -> Answer:
         """The bundle when it is another than the agent's, as soon as it is. Raises Malformed, Refused, Unavailable."""
         wanted = agents.wanted(call)
-        await asyncio.to_thread(self._desk.caller, call)
+        who = await asyncio.to_thread(self._desk.admitted, call)
         self._loop = asyncio.get_running_loop()
         begun = time.monotonic()
         self._asked = begun
@@ -70,7 +70,7 @@ class Agents:
             patience = wanted.wait if current else max(wanted.wait, _FIRST)
             over = self._ending.is_set() or spent >= patience
             if held and (current or over) and (answer := agents.answer(held, wanted, last=over)):
-                if answer.status == 200 and spent > 1 and not self._desk.still(call):
+                if answer.status == 200 and spent > 1 and not self._desk.still(who):
                     await asyncio.to_thread(self._desk.caller, call)
                 return answer
             if over:
