@@ -47,22 +47,25 @@ class Standing:
         """Compares with the ledger and takes in what is new; says whether anything was. Raises what the store raises: the view then grows stale, and closes."""
         newest = self._reads.newest_event()
         changed = newest != self._event
+        # The number is moved on last: what broke off in the middle is taken in again, from where it began. Nothing that was taken away is ever missed.
         if self._event < 0:
             self._load()
         elif changed:
-            self._follow(self._event + 1)
+            newest = max(newest, self._follow(self._event + 1))
         self._event = max(self._event, newest)
         self.checked_at = self._clock.now()
         return changed
 
     def _load(self) -> None:
-        self._event = self._reads.newest_event()  # before the rows: what comes later is taken in again, never missed
+        """The number of the newest event was read before these rows: what comes later is taken in again."""
         now = self._clock.now()
         holders = {holder.login: holder for holder in self._reads.holders("person", "device", "service", "server")}
         for record in self._reads.alive(now - STALE_AFTER, issuers=tuple(self._issuers.values())):
             self._put(record, holders.get(record.holder))
 
-    def _follow(self, first: int) -> None:
+    def _follow(self, first: int) -> int:
+        """Takes in the events from `first` on and answers with the number of the last."""
+        last = 0
         certificates: set[tuple[str, str]] = set()
         logins: set[str] = set()
         for event in self._reads.events(first):
@@ -71,7 +74,7 @@ class Standing:
                 certificates.add((issuer, serial))
             elif event.action.startswith("holder."):
                 logins.add(event.subject)
-            self._event = max(self._event, event.number)
+            last = event.number
         for login in logins:
             holder = self._reads.holder(login)
             if holder and holder.left_at:
@@ -81,6 +84,7 @@ class Standing:
             certificates |= self._of.get(login, set())
         for issuer, serial in certificates:
             self._again(issuer, serial)
+        return last
 
     def _again(self, issuer: str, serial: str) -> None:
         """Reads one certificate anew."""
@@ -89,12 +93,12 @@ class Standing:
             self._of[known.login].discard((issuer, serial))
         if issuer not in self._issuers.values():
             return
-        for record in self._reads.by_serial(serial):
-            if record.issuer == issuer and record.state == "released" and record.revoked_at is None:
+        for record in self._reads.by_id(issuer, serial):
+            if record.state == "released" and record.revoked_at is None:
                 self._put(record, self._reads.holder(record.holder))
 
     def _put(self, record: CertificateRecord, holder: Holder | None) -> None:
-        if holder is None or record.kind == "authority":
+        if holder is None or record.kind == "authority" or record.profile == "ocsp-responder":  # theirs are for signing, not for doors
             return
         if holder.left_at:
             self._gone.add(holder.login)

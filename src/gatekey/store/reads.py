@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from ..model.holder import Holder
@@ -99,6 +100,10 @@ class Reads:
     def by_serial(self, serial: str) -> list[CertificateRecord]:
         return self.certificates("c.serial = :serial AND c.state <> 'recorded'", serial=serial)
 
+    def by_id(self, issuer: str, serial: str) -> list[CertificateRecord]:
+        """The one certificate of this issuer and serial, or none: by the table's own key, which `by_serial` cannot use."""
+        return self.certificates("c.issuer = :issuer AND c.serial = :serial AND c.state <> 'recorded'", issuer=issuer, serial=serial)
+
     def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
         return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
 
@@ -110,7 +115,9 @@ class Reads:
 
     def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
         """Certificates of these issuers that let somebody in at `now`."""
-        found = self.certificates("c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now", now=now)
+        where = "c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now"
+        with self._db.read() as tx:  # sorted here: the engine would walk all certificates in their order, and sort out a million revoked ones
+            found = sorted((_record(row) for row in tx.all(f"{_FROM} WHERE {where}", now=now)), key=lambda record: (record.recorded_at, record.serial))
         return [record for record in found if record.issuer in issuers and record.kind != "authority"]
 
     def revoked(self, issuers: tuple[str, ...], now: int) -> list[tuple[str, str]]:
@@ -164,6 +171,16 @@ class Reads:
                     return None
                 known = self._crls[issuer] = CrlRecord(*row)
         return known
+
+    def newest_revocation_at(self) -> int:
+        """When the newest revocation was (POSIX seconds); 0 when there is none."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT at FROM revocation_log ORDER BY number DESC LIMIT 1")
+        return int(row[0]) if row else 0
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Everything that this thread reads inside is one state of the ledger."""
+        return self._db.snapshot()
 
     def newest_crl_number(self, issuer: str) -> int:
         with self._db.read() as tx:
