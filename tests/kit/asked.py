@@ -51,7 +51,7 @@ class _Unix(HTTPConnection):
 class Service:
     """A running service. `admin`: who types beside it; `socket`: where web servers ask; `private`: the port of its HTTPS listener."""
 
-    def __init__(self, folder: Path, *, workers: int = 2, more: str = "") -> None:
+    def __init__(self, folder: Path, *, workers: int = 2, more: str = "", hosts: tuple[str, ...] = ()) -> None:
         self.folder = folder / "authority"
         self.folder.mkdir(parents=True)
         self.short = Path(tempfile.mkdtemp(prefix="gk-"))  # the kernel takes 107 bytes of a path
@@ -62,7 +62,7 @@ class Service:
         self.public, self.private = servers.free_ports(2)
         with (self.admin.home / "gatekey.toml").open("a") as file:
             file.write(
-                f'\n[service]\nworkers = {workers}\n[public]\nlisten = "127.0.0.1:{self.public}"\n[private]\nlisten = "127.0.0.1:{self.private}"\n'
+                f'\n[service]\nworkers = {workers}\n{f"hosts = {list(hosts)}{chr(10)}" if hosts else ""}[public]\nlisten = "127.0.0.1:{self.public}"\n[private]\nlisten = "127.0.0.1:{self.private}"\n'
                 f'[proxy]\nlisten = "unix:{self.socket}"\nmode = "0666"\n{SITES}{more}'
             )
         self.log = self.folder / "serve.log"
@@ -118,9 +118,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(folder: Path, *, workers: int = 2, more: str = "") -> Iterator[Service]:
+def service(folder: Path, *, workers: int = 2, more: str = "", hosts: tuple[str, ...] = ()) -> Iterator[Service]:
     """`gatekey serve` until the block ends."""
-    made = Service(folder, workers=workers, more=more)
+    made = Service(folder, workers=workers, more=more, hosts=hosts)
     try:
         made.start()
         yield made

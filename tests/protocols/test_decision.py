@@ -187,3 +187,16 @@ def test_no_header_makes_it_crash_or_opens_it(name: str, value: str) -> None:
     standing = Standing(None, FakeClock(), {}, {})  # type: ignore[arg-type]  # never loaded, so never asked
     door = Door(standing, lambda _: False, lambda *_: None)
     assert door.answer(Call("proxy", "GET", "/decision", headers=((name, value),), peer=Peer("unix"))).status in (400, 401, 403, 503)
+
+
+def test_the_web_server_may_ask_for_groups_of_its_own(house: House) -> None:
+    ann = house.person("ann", groups=("büro 2",))
+
+    def about(site: str, groups: str) -> Answer:
+        headers = (("x-gatekey-serial", ann.number), ("x-gatekey-issuer", house.dn), ("x-gatekey-site", site), ("x-gatekey-groups", groups))
+        return house.ask(*headers)
+
+    assert about("app.example", "staff,b%C3%BCro%202").status == 200
+    assert about("app.example", "staff").status == 403
+    assert about("staff.example", "b%C3%BCro%202").status == 403  # gatekey.toml says staff
+    assert about("app.example", "").status == 200
