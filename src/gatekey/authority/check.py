@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Most findings that are told one by one.
 MOST = 50
+#: How long a process may take between a revocation and its CRL before it counts as interrupted, and how long we sleep before we look again (seconds).
+AT_WORK, _PAUSE = 5, 0.25
 
 
 def findings(authority: Authority, progress: Callable[[int], None] = lambda _: None) -> list[str]:
@@ -29,17 +32,17 @@ def findings(authority: Authority, progress: Callable[[int], None] = lambda _: N
     found = [f"the database file is damaged: {problem}" for problem in authority.reads.engine_problems()]
     if found:
         return found
-    if broken := authority.reads.chain_problem():
-        found.append(f"the audit log does not hold: {broken}")
-    found += _certificates(authority, progress)
-    found += contradictions(authority)
-    found += _crls(authority)
-    found += _keys(authority)
-    if left := authority.reads.in_flight(authority.now()):
-        found.append(f"{left} draft{'s' if left > 1 else ''} of an interrupted run {'are' if left > 1 else 'is'} not closed yet (--repair does it)")
+    with authority.reads.snapshot():  # other processes may be at work
+        if broken := authority.reads.chain_problem():
+            found.append(f"the audit log does not hold: {broken}")
+        found += _certificates(authority, progress)
+        found += contradictions(authority)
+        found += _crls(authority)
+        found += _keys(authority)
+        if left := authority.reads.in_flight(authority.now()):
+            found.append(f"{left} draft{'s' if left > 1 else ''} of an interrupted run {'are' if left > 1 else 'is'} not closed yet (--repair does it)")
     found += [f"authorities/{name}.crt is missing (--repair writes it)" for name in files_missing(authority)]
-    if published_behind(authority):
-        found.append(f"{authority.config.publish} does not hold what the ledger holds (--repair rewrites it)")
+    found += _untold(authority)
     return found[:MOST]
 
 
@@ -100,8 +103,6 @@ def _crls(authority: Authority) -> list[str]:
         if held is None or listed is None:
             found.append(f"there is no CRL of {record.name} (--repair signs one)")
             continue
-        if held.revocation < authority.reads.revocation_number(record.name):
-            found.append(f"the CRL of {record.name} does not hold the newest revocation (--repair signs another)")
         if held.next_update <= authority.now():
             found.append(f"the CRL of {record.name} has expired (--repair signs another)")
         if held.this_update > authority.now():
@@ -114,6 +115,29 @@ def _crls(authority: Authority) -> list[str]:
         if lost and held.revocation >= authority.reads.revocation_number(record.name):
             found.append(f"{len(lost)} revoked certificates are not in the CRL of {record.name}, first {lost[0]}")
     return found
+
+
+def _untold(authority: Authority) -> list[str]:
+    """What the ledger knows and the web servers do not. Who revokes at this very moment has a little time to tell them."""
+    waits = AT_WORK if 0 <= authority.now() - authority.reads.newest_revocation_at() <= AT_WORK else 0
+    while True:
+        held = {record.name: _readable(authority, record.name) for record in authority.records()}
+        behind = [name for name, newest in held.items() if newest and newest.revocation < authority.reads.revocation_number(name)]
+        found = [f"the CRL of {name} does not hold the newest revocation (--repair signs another)" for name in behind]
+        if published_behind(authority):
+            found.append(f"{authority.config.publish} does not hold what the ledger holds (--repair rewrites it)")
+        if not found or waits <= 0:
+            return found
+        time.sleep(_PAUSE)
+        waits -= _PAUSE
+
+
+def _readable(authority: Authority, name: str) -> crl.CurrentCrl | None:
+    """The newest CRL of a CA, or None when there is none or it cannot be read, which was said already."""
+    try:
+        return crl.newest(authority, name)
+    except GatekeyError:
+        return None
 
 
 def _keys(authority: Authority) -> list[str]:
