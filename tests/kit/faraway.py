@@ -158,7 +158,8 @@ class Liar:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
         self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.own = self.people.client("web1").write(self.folder, "web1")
+        self.leaf = self.people.client("web1")
+        self.own = self.leaf.write(self.folder, "web1")
         self.own.key.chmod(0o600)
         (self.folder / "roots.pem").write_bytes(self.pki.chain_pem)
 

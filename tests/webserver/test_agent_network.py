@@ -481,6 +481,30 @@ def test_a_successor_must_be_one(host: FarHost, liar: Liar) -> None:
         assert liar.own.chain.read_bytes() == before
 
 
+def test_a_successor_takes_its_place_and_counts_at_once(host: FarHost, liar: Liar) -> None:
+    assert not isinstance(host.config.source, Path)
+    fresh = liar.people.client("web1", key=liar.leaf.key, days=60)
+    liar.own.chain.chmod(0o640)
+    asked: list[str] = []
+
+    class Told(agent_network.Line):
+        def ask(self, method: str, path: str, **_: Any) -> agent_network.Reply:
+            asked.append(f"{method} {path}")
+            return agent_network.Reply(200, fresh.chain_pem)
+
+    now, said = int(time.time()) + 21 * DAY, []
+    own = agent_network.Own(host.config.source, lambda: now, lambda count: b"\0" * count, lambda *words: said.append(words))
+    line = Told(host.config.source)
+    own.renew_if_due(line)
+    own.renew_if_due(line)  # it has most of its life before it
+    assert asked == ["POST /agent/renew"]
+    assert liar.own.chain.read_bytes() == fresh.chain_pem
+    assert liar.own.chain.stat().st_mode & 0o777 == 0o640
+    assert [level for level, _ in said] == ["info"]
+    host.another()
+    assert host.settle() is None  # with the new one
+
+
 # Its configuration
 
 
