@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -67,6 +68,25 @@ def config_table() -> str:
     from gatekey.config import KEYS
 
     return _table(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in KEYS.items()))
+
+
+def agent_table() -> str:
+    from gatekey.webserver.agent_config import KEYS
+
+    return _table(("key", "meaning"), ((f"`{key}`", meaning) for key, meaning in KEYS.items()))
+
+
+def agent_servers_table() -> str:
+    from gatekey.webserver.agent_server import KINDS
+
+    def words(given: tuple[str, ...], otherwise: str) -> str:
+        return f"`{json.dumps(list(given))}`" if given else otherwise
+
+    rows = (
+        (f"`{name}`", words(kind.check, "none"), words(kind.reload, "must be said"), ", ".join(f"`{file}`" for file in kind.reads) or "all but `people.json`")
+        for name, kind in KINDS.items()
+    )
+    return _table(("server", "check", "reload", "reloaded for"), rows)
 
 
 def profiles_list() -> str:
@@ -133,7 +153,16 @@ def _fields(what: str, shape: Any) -> str:
     return _table((what, "kind", "meaning"), ((f"`{field.name}`", kind(field), f"{need(field)}{field.about}") for field in shape.fields))
 
 
-PARTS = {"api": api_routes, "cli": cli_pages, "errors": errors_table, "config": config_table, "profiles": profiles_list, "lints": lints_table}
+PARTS = {
+    "agent": agent_table,
+    "api": api_routes,
+    "cli": cli_pages,
+    "config": config_table,
+    "errors": errors_table,
+    "lints": lints_table,
+    "profiles": profiles_list,
+    "servers": agent_servers_table,
+}
 
 
 def refreshed(text: str) -> str:

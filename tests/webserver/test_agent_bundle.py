@@ -360,6 +360,12 @@ def test_a_list_that_is_cut_or_not_one(name: str) -> None:
         assert refusal(changed(good(), **{key: data}), lists=()).code == "bundle-list", data[:40]
 
 
+@pytest.mark.parametrize("name", ["issuers.map", "issuers.txt", "issuers.lst"])
+def test_somebody_must_be_let_in(name: str) -> None:
+    refused = refusal(changed(good(), **{name.replace(".", "_"): good()[name].split(b"\n")[0] + b"\n"}), lists=())
+    assert refused.message == f"{name} names no issuer: with it nobody would get in"
+
+
 def test_caddy_trusts_the_chain_and_nobody_else() -> None:
     from base64 import b64encode
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -90,7 +90,7 @@ class Agent:
         5 reload, if a file has changed that the server does not read by itself   6 write down how things stand
         """
         try:
-            with self._alone():
+            with files.alone(self.config.target):  # a person's `gatekey agent --once` may run beside the service
                 self._remember()  # 1
                 problem = self._tried(lambda: self._bring(allowed))  # 2, 3
                 problem = self._tried(self._load) or problem  # 4, 5
@@ -111,20 +111,6 @@ class Agent:
         except OSError as error:
             return files.explain(error, error.filename or "a file")
         return None
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One at a time: a person's `gatekey agent --once` may run beside the service."""
-        import fcntl
-
-        lock = self.config.status.with_name(f"{self.config.status.name}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
     def _remember(self) -> None:
         """Out of the status that was written last and of the target itself: each knows enough if the other is lost."""
@@ -165,7 +151,6 @@ class Agent:
         _take_over(self.config.target, contents)
         # From here on the target has either the old files or the new ones. If this is the last that happens, the next call finds them not loaded: step 4.
         files.switch(self.config.target, dict(contents), f"{fresh.number}-{fresh.made_at}")
-        self._sweep()
         self._there, self._target_seen = self._in_place(fresh), self._target.stamp()
         self._status = self._status._replace(installed_at=self._now(), roots=tuple(sorted(memory.roots or fresh.roots)))
         if not memory.roots:
@@ -250,16 +235,6 @@ class Agent:
         names = self.config.reload_on or tuple(sorted(set(contents) - {MANIFEST, PEOPLE}))
         return sha256(b"".join(name.encode() + sha256(contents.get(name, b"")).digest() for name in names)).hexdigest()
 
-    def _sweep(self) -> None:
-        """What a killed process left half-built. Only one works here at a time, so it is nobody's."""
-        import shutil
-
-        for entry in self.config.target.iterdir():
-            if entry.name.startswith(".new-"):
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name.startswith(".link-"):
-                entry.unlink(missing_ok=True)
-
     # Step 6
 
     def _account(self, problem: GatekeyError | None) -> GatekeyError | None:
@@ -333,7 +308,7 @@ def _take_over(target: Path, names: Mapping[str, bytes]) -> None:
 
 def _point(target: Path, name: str) -> None:
     """Switches the target to another set that is there already."""
-    temporary = target / f".link-{os.getpid()}-back"
+    temporary = target / ".link-current"
     temporary.unlink(missing_ok=True)
     os.symlink(name, temporary)
     os.replace(temporary, target / ".current")

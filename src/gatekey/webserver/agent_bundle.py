@@ -383,6 +383,8 @@ def _lists(contents: Mapping[str, bytes], authorities: tuple[Certificate, ...]) 
             if set(lines) != wanted:
                 raise Refused("bundle-list", f"{name} trusts others than the authorities in {CHAIN}")
             continue
+        if name in _ISSUERS and not lines and name != "issuers.caddy":  # there are names that no Caddyfile can say
+            raise Refused("bundle-list", f"{name} names no issuer: with it nobody would get in", hint="publish the bundle again")
         pattern = re.compile("|".join(_patterns(name, dns)))
         for number, line in enumerate(lines, 2):
             if not pattern.fullmatch(line):
