@@ -177,6 +177,7 @@ def test_kept_until_something_happens(house: House) -> None:
     first = house.post(house.id(ann))
     other = house.post(house.id(bob))
     house.clock.move(seconds=10)
+    house.tick()
     assert house.post(house.id(ann)) is first, "byte for byte what was signed before"
     assert (house.how("signed"), house.how("kept")) == (2, 1)
     house.authority.revoke(bob)
@@ -184,6 +185,7 @@ def test_kept_until_something_happens(house: House) -> None:
     assert house.post(house.id(ann)) is first, "what happened to Bob is not about Ann"
     assert house.post(house.id(bob)) is not other
     house.clock.move(seconds=protocol.LIFE // 2)
+    house.tick()
     again = read(house.post(house.id(ann)))
     assert again.this_update_utc.timestamp() == house.clock.at, "signed anew when half of its life is over"
 
@@ -257,6 +259,14 @@ def test_nothing_is_said_when_the_view_is_stale(house: House) -> None:
     serial = house.authority.issue_client("ann").serial
     house.post(house.id(serial))
     house.is_fresh = False
+    _said_later(house, serial)
+    house.is_fresh = True
+    assert status(house.post(house.id(serial))) is GOOD
+    house.clock.move(seconds=6)  # the view is told to be fresh, but this one has not heard of it
+    _said_later(house, serial)
+
+
+def _said_later(house: House, serial: str) -> None:
     answer = house.post(house.id(serial))
     assert read(answer).response_status is judge.OCSPResponseStatus.TRY_LATER
     assert dict(answer.headers)["cache-control"] == "no-store"
@@ -301,6 +311,7 @@ def test_an_answer_never_outlives_its_responder(house: House) -> None:
     serial = house.authority.issue_client("ann").serial
     ends = read_certificate(_der(read(house.post(house.id(serial))).certificates[0])).not_after
     house.clock.at = ends - 100
+    house.ocsp.follow()
     found = read(house.post(house.id(serial)))
     assert found.next_update_utc is not None
     assert found.next_update_utc.timestamp() == ends
@@ -359,6 +370,7 @@ def test_post_quantum_authorities_have_post_quantum_responders(tmp_path: Path) -
         responders = Responders(core, material.make)
         responders.renew()
         door = Ocsp(core, responders, lambda: True, Counter())
+        door.follow()
         certificate = core.issuing("root").certificate
         serial = authority.issue_client("ann", key_type="ml-dsa-44").serial
         one = ocsp.encode_id(ocsp.issuer_ids(certificate.subject, key_bits(certificate.spki))[1], int(serial, 16))

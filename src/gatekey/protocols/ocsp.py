@@ -15,6 +15,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..authority.standing import STALE_AFTER
 from ..errors import Malformed
 from ..x509 import ocsp
 from ..x509.der import generalized
@@ -60,6 +61,7 @@ class Ocsp:
         self._statuses: dict[Subject, bytes] = {}
         self._second: tuple[int, dict[tuple[bytes, ...], bytes]] = (0, {})
         self._event = -1
+        self._followed_at = 0
         self._generation = 0
         self._lock = threading.Lock()
 
@@ -68,11 +70,14 @@ class Ocsp:
 
     def follow(self, new: bool = True) -> None:
         """Drops the answers about every certificate to which something has happened. Called after each comparison with the ledger, from its thread."""
-        if not new and self._event >= 0:
-            return
+        del new  # the number tells more: nothing is missed when an earlier call broke off
+        now = self._authority.now()
         newest = self._authority.reads.newest_event()
-        if newest == self._event:
-            return
+        if newest != self._event:
+            self._drop(newest)
+        self._followed_at = now
+
+    def _drop(self, newest: int) -> None:
         with self._lock:
             self._generation += 1
         if self._event < 0 or newest - self._event > MOST_EVENTS:
@@ -100,7 +105,7 @@ class Ocsp:
         """Always an OCSP response with status 200, as RFC 6960 A.2 wants it; 304 for a cache that has it already."""
         key: bytes | str = call.body if call.method == "POST" else call.path
         kept = self._kept.get(key)
-        if not self._fresh():
+        if not self._fresh() or not self._followed_at <= self._authority.now() <= self._followed_at + STALE_AFTER:
             return self._error(ocsp.TRY_LATER, "stale")
         if kept is not None and self._authority.now() < kept.until:
             self._counts["gatekey_ocsp_answers", "kept"] += 1

@@ -72,6 +72,7 @@ class House:
         self.jobs: list[Callable[[], None]] = []
         self.leaving: list[Callable[[], None]] = []
         self.endings: list[Callable[[], None]] = []
+        self._owed: set[Callable[[bool], None]] = set()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -88,8 +89,16 @@ class House:
     def compare(self) -> None:
         """Compares with the ledger and tells everybody who wants to know."""
         new = self.standing.refresh()
+        broken: Exception | None = None
         for one in self.changed:
-            one(new)
+            try:
+                one(new or one in self._owed)
+                self._owed.discard(one)
+            except Exception as error:  # noqa: BLE001  the others must hear of it all the same, and this one again
+                self._owed.add(one)
+                broken = broken or error
+        if broken is not None:
+            raise broken
 
     def start(self) -> None:
         """Fifty comparisons a second (a comparison costs some reads of 20 us), and the housekeeping, in two threads: neither waits for a request, and no request for them."""
