@@ -34,7 +34,8 @@ def test_nothing_is_open(kind: str, tmp_path: Path) -> None:
             return Identity(one.chain, one.key, label)
 
         identities = Identities(
-            good=of(made.good, "good"), expired=of(made.expired, "expired"), server=of(made.server, "a web server's"), wrong_usage=of(made.wrong_usage, "for servers"),
+            good=of(made.good, "good"), expired=of(made.expired, "expired"), server=of(made.server, "a web server's"),
+            wrong_usage=of(made.wrong_usage, "for servers"),
             foreign=identity(make_pki("Kitty CA").client("gatekey-probe")), canary=of(made.canary, "canary"),
         )  # fmt: skip
         with asking(kind, tmp_path, s, (identities.good, identities.good), same_port=True, last_words=2) as d:  # type: ignore[arg-type]  # both are there

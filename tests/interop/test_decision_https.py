@@ -50,7 +50,7 @@ def test_with_the_role_and_without(kind: str, tmp_path: Path, asked: Service, an
                 assert d.app.last.get(headers.USER) == "ann"
                 eve = f"eve-{kind}"
                 identity = asked.person(eve)
-                wait_until(lambda: d.visit(identity).status == 200, "eve is let in", 2)
+                wait_until(lambda d=d, identity=identity: d.visit(identity).status == 200, "eve is let in", 2)  # type: ignore[misc]  # bound at once
                 asked.admin.process("revoke", eve, "--yes")
                 assert d.refused_within(1.0, identity) < 1.0
 
@@ -58,7 +58,8 @@ def test_with_the_role_and_without(kind: str, tmp_path: Path, asked: Service, an
 def test_a_service_that_another_root_answers_for_is_not_asked(tmp_path: Path, asked: Service, ann: Identity) -> None:
     files = {"decision_certificate": "web.chain.crt", "decision_key": "web.key"}
     paths = {field: str(asked.folder / name) for field, name in files.items()}
-    with asking("nginx", tmp_path, asked, (ann, ann), decision=f"https://localhost:{asked.private}", decision_trust=str(tmp_path / "app.example.crt"), **paths) as d:
+    paths |= {"decision": f"https://localhost:{asked.private}", "decision_trust": str(tmp_path / "app.example.crt")}
+    with asking("nginx", tmp_path, asked, (ann, ann), **paths) as d:
         answer = d.visit(ann)
     assert answer.status == 503, answer.face
     assert MARK.encode() not in answer.body

@@ -62,7 +62,8 @@ class Service:
         self.public, self.private = servers.free_ports(2)
         with (self.admin.home / "gatekey.toml").open("a") as file:
             file.write(
-                f'\n[service]\nworkers = {workers}\n{f"hosts = {list(hosts)}{chr(10)}" if hosts else ""}[public]\nlisten = "127.0.0.1:{self.public}"\n[private]\nlisten = "127.0.0.1:{self.private}"\n'
+                f'\n[service]\nworkers = {workers}\n{f"hosts = {list(hosts)}{chr(10)}" if hosts else ""}[public]\nlisten = "127.0.0.1:{self.public}"\n'
+                f'[private]\nlisten = "127.0.0.1:{self.private}"\n'
                 f'[proxy]\nlisten = "unix:{self.socket}"\nmode = "0666"\n{SITES}{more}'
             )
         self.log = self.folder / "serve.log"
@@ -137,7 +138,9 @@ class AskingDoor(Door):
         self.kind = kind
         self.folder = folder
         self.asked = asked
-        self.ann, self.bob = people  # type: ignore[assignment]  # a door takes identities wherever it takes leaves
+        self.ann: Any
+        self.bob: Any
+        self.ann, self.bob = people  # a door takes identities wherever it takes leaves
         self.servers_pki = make_pki("kitty-ca servers")
         self.bundle = folder / "bundle"
         self.host = options.get("host", HOST)

@@ -121,7 +121,8 @@ def webserver(
     written = _configuration(session, server, site, running)
     if session.json:
         say.as_json({
-            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "programs": written.programs, "notes": list(written.notes),
+            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "programs": written.programs,
+            "notes": list(written.notes),
             "check": list(written.check), "reload": list(written.reload),
         })  # fmt: skip
         return

@@ -42,7 +42,7 @@ def configuration(site: Site) -> Configuration:
         "take SSLSessionTicketKeyFile out wherever it stands: with it, neither a reload nor a restart ends a revoked person's session",
     ]
     if site.decision:
-        notes[1] = "a program asks the decision endpoint, one question at a time (docs/decision.md); if it is killed, the site is shut until Apache is restarted"
+        notes[1] = "a program asks the decision endpoint, one question at a time; if it is killed, the site is shut until Apache is restarted"
     elif not site.crl_at_handshake:
         notes.append(f"{site.revoked} certificates are revoked: the CRL is left out of the handshake, the lock by issuer and serial carries revocation alone")
     includes = {f"{folder}/000-0-gatekey.conf": _shared()}

@@ -6,6 +6,8 @@ A question is `SERIAL_ISSUER` with the issuer percent-encoded. An answer is `log
 Apache asks one question at a time. Standard library only: a web server's host needs nothing else of Gatekey. Whatever goes wrong is a no.
 """
 
+from __future__ import annotations
+
 import http.client
 import os
 import socket
@@ -34,7 +36,7 @@ class Unix(http.client.HTTPConnection):
 class Asker:
     """Keeps one connection to the service open, and asks once more over a new one when that was closed meanwhile."""
 
-    def __init__(self, address: str, site: str, options: "dict[str, str]") -> None:
+    def __init__(self, address: str, site: str, options: dict[str, str]) -> None:
         self._address = address
         self._more = {"X-Gatekey-Site": site}
         if options.get("--groups"):
@@ -43,7 +45,7 @@ class Asker:
         if not address.startswith("unix:"):
             self._context = ssl.create_default_context(cafile=options["--trust"])
             self._context.load_cert_chain(options["--certificate"], options["--key"])
-        self._open: "http.client.HTTPConnection | None" = None
+        self._open: http.client.HTTPConnection | None = None
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._address.startswith("unix:"):
@@ -67,7 +69,7 @@ class Asker:
                     break
         return "!stale"
 
-    def _ask(self, headers: "dict[str, str]") -> str:
+    def _ask(self, headers: dict[str, str]) -> str:
         if self._open is None:
             self._open = self._connection()
         self._open.request("GET", "/decision", headers=headers)
@@ -90,7 +92,7 @@ def become_nobody(path: str) -> None:
         os.setuid(65534)
 
 
-def main(words: "list[str]") -> None:
+def main(words: list[str]) -> None:
     """Answers until Apache ends."""
     options = {words[i]: words[i + 1] for i in range(0, len(words) - 2, 2)}
     asker = Asker(words[-2], words[-1], options)

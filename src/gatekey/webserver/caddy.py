@@ -10,7 +10,7 @@ import re
 from ..model import headers
 from . import page as refused
 from .apache import look_alikes
-from .site import LAST_WORDS, DECISION_IDLE, DECISION_PATIENCE, Configuration, Site, address, bracketed, checked, decision, upstream
+from .site import DECISION_IDLE, DECISION_PATIENCE, LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
 RELOAD = ("systemctl", "reload", "caddy")
 
@@ -26,9 +26,10 @@ def configuration(site: Site) -> Configuration:
     lock = f"Caddy cannot read CRLs: a revoked certificate is refused by its serial and issuer; reload at every change of {site.bundle}"
     if site.decision:
         lock = "a WebSocket that is open when its owner is revoked stays open until Caddy is reloaded: it was one request"
+    asked = "the decision endpoint is" if site.decision else "the lists are"
     notes = [
         lock,
-        f"Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because {'the decision endpoint is' if site.decision else 'the lists are'} asked at every request",
+        f"Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because {asked} asked at every request",
         f"the first line of the Caddyfile must be `import {folder}/gatekey-global.caddy` (or have its options), then `import {file}`",
     ]
     if not site.decision and max(site.revoked, site.people) > LINES_MOST:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..errors import Refused
 from ..model import headers
 from . import page as refused
-from ..errors import Refused
 from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
 RELOAD = ("systemctl", "reload", "haproxy")

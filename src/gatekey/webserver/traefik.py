@@ -28,7 +28,8 @@ def configuration(site: Site) -> Configuration:
     site = checked(site)
     hint = "take nginx, Apache, HAProxy or Caddy, or let the app decide with gatekey.identity"
     if site.decision and decision(site).scheme != "https":
-        raise Refused("server-cannot", "Traefik asks by https only", hint="--decision https://HOST:8443, with a client certificate whose holder has the role proxy")
+        way = "--decision https://HOST:8443, with a client certificate whose holder has the role proxy"
+        raise Refused("server-cannot", "Traefik asks by https only", hint=way)
     if site.groups and not site.decision:
         raise Refused("server-cannot", "Traefik cannot tell one certificate from another, so it cannot keep a site for some groups", hint=hint)
     if site.static_options:
