@@ -108,6 +108,10 @@ def run(args: list[str]) -> int:
         say.error(problem, in_json=session.json)
         return problem.exit_code
     except Exception as fault:
+        if isinstance(fault, UnicodeEncodeError) and any("\ud800" <= letter <= "\udfff" for letter in fault.object):
+            # How Python keeps bytes of the command line that are no text. Files may be called so; nothing in the ledger is.
+            say.words(f"gatekey: {fault.object[:60]!r} is not UTF-8 text")
+            return 2
         if os.environ.get("GATEKEY_DEBUG"):
             raise
         say.words(f"gatekey: this is a fault in Gatekey itself: {type(fault).__name__}: {fault}")

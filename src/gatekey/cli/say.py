@@ -12,8 +12,8 @@ from typing import Any
 from ..errors import GatekeyError, Refused
 
 #: What moves a cursor or turns a line around: controls, ends of lines and paragraphs, and the marks of direction (Unicode standard annex 9, 2).
-#: The names of strangers are said here, so none of it is ever said as it is.
-_TURNING = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+#: And bytes of file names that are no text. The names of strangers are said here, so none of it is ever said as it is.
+_TURNING = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def plain(text: str, *, keep: str = "\n\t") -> str:
