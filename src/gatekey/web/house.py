@@ -101,7 +101,7 @@ class House:
             raise broken
 
     def start(self) -> None:
-        """Fifty comparisons a second (a comparison costs some reads of 20 us), and the housekeeping, in two threads: neither waits for a request, and no request for them."""
+        """Fifty comparisons a second (each some reads of 20 us), the housekeeping and the jobs: none waits for a request, and no request for them."""
         for name, every, work in (("compare", COMPARE_EVERY, [self.compare]), ("seconds", 1.0, self.seconds), ("jobs", 1.0, self.jobs)):
             thread = threading.Thread(target=self._often, args=(name, every, work), name=name, daemon=True)
             thread.start()

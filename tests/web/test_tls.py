@@ -1,0 +1,88 @@
+"""Certificates of the listeners, changed while they serve; and what we rely on in uvicorn."""
+
+from __future__ import annotations
+
+import inspect
+import ssl
+from pathlib import Path
+
+import pytest
+from uvicorn.protocols.http import httptools_impl
+
+from gatekey.api import Authority
+from gatekey.authority import own
+from gatekey.errors import Unavailable
+from gatekey.keys import material
+from gatekey.testing import FakeClock
+from gatekey.web import tls
+from gatekey.x509.certificate import Certificate, read_certificate
+
+
+def shown(context: ssl.SSLContext) -> Certificate:
+    """The certificate that a handshake in memory shows."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)
+    for _ in range(4):
+        for side in (asking, answering):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    der = asking.getpeercert(binary_form=True)
+    assert der
+    return read_certificate(der)
+
+
+def test_its_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with Authority.create(tmp_path / "home", "Test", unencrypted_keys=True, clock=clock) as authority:
+        core = authority._core
+        contexts = [tls.context(), tls.context()]
+        failing = False
+
+        def issue() -> tuple[bytes, bytes, int, int]:
+            if failing:
+                raise Unavailable("store-locked", "locked")
+            return own.server_certificate(core, ("pki.example", "192.0.2.1"), lambda: material.make("p256"))
+
+        ours = tls.Own(issue, core.now, contexts)
+        first = shown(contexts[0])
+        assert first == shown(contexts[1])
+        assert (first.names.dns, first.names.ips) == (("pki.example",), ("192.0.2.1",))
+        clock.move(days=19)
+        ours.look()
+        assert shown(contexts[0]) == first
+        clock.move(days=1, seconds=1)
+        failing = True
+        with pytest.raises(Unavailable):
+            ours.look()
+        assert shown(contexts[0]) == first
+        clock.move(seconds=3601)
+        with pytest.raises(Unavailable):
+            ours.look()
+        assert ours.check().state == "warn"
+        failing = False
+        clock.move(seconds=61)
+        ours.look()
+        second = shown(contexts[0])
+        assert second.serial != first.serial
+        assert second == shown(contexts[1])
+        assert ours.check().state == "ok"
+        clock.move(days=40)
+        assert ours.check().state == "fail"
+        assert {record.profile for record in core.reads.by_serial(second.serial)} == {"server"}, "recorded like every other"
+
+
+def test_what_we_read_of_uvicorn_is_there() -> None:
+    """The protocol, and the answer in one write, know its insides as they are in 0.54."""
+    source = inspect.getsource(httptools_impl.HttpToolsProtocol)
+    for name in ("self.app", "self.cycle", "self.flow", "self.transport", "self.connections", "self.server_state", "self.timeout_keep_alive_task", "self.loop"):
+        assert name in source, name
+    cycle = inspect.signature(httptools_impl.RequestResponseCycle.__init__)
+    assert {"transport", "flow", "default_headers", "message_event", "keep_alive", "on_response"} <= cycle.parameters.keys()
+    send = inspect.getsource(httptools_impl.RequestResponseCycle.send)
+    flags = ("response_started = True", "waiting_for_100_continue = False", "response_complete = True", "message_event.set()", "on_response()")
+    for line in flags:
+        assert f"self.{line}" in send, line
