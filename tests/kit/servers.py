@@ -330,7 +330,8 @@ class Caddy(Server):
     def reload(self) -> None:
         self._adapt()
         body = self.json.read_bytes()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/load", body, {"Content-Type": "application/json", "Cache-Control": "must-revalidate"})  # reload --force, as its unit does
+        headers = {"Content-Type": "application/json", "Cache-Control": "must-revalidate"}  # reload --force, as its unit does
+        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/load", body, headers)
         with urllib.request.urlopen(request, timeout=PATIENCE):
             pass
 

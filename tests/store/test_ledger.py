@@ -286,7 +286,8 @@ class TestRevocation:
             scribe.revoke(which)
         scribe.ledger.revoke(scribe.issue("bob"), HOLD, at=NOW, actor="x", entry=lambda *_: b"e")
         scribe.ledger.unhold(scribe.reads.by_holder("bob")[0].id, at=NOW, actor="x")
-        assert scribe.sql("SELECT number, move FROM revocation_log ORDER BY number") == [(1, "revoke"), (2, "revoke"), (3, "revoke"), (4, "hold"), (5, "unhold")]
+        moves = [(1, "revoke"), (2, "revoke"), (3, "revoke"), (4, "hold"), (5, "unhold")]
+        assert scribe.sql("SELECT number, move FROM revocation_log ORDER BY number") == moves
         assert scribe.reads.revocation_number() == 5
         assert scribe.reads.revocation_number("servers") == 0
 

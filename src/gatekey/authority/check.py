@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Most findings that are told one by one.
 MOST = 50
 #: How long a process may take between a revocation and its CRL before it counts as interrupted, and how long we sleep before we look again (seconds).
-AT_WORK, _PAUSE = 5, 0.25
+AT_WORK, _PAUSE = 5.0, 0.25
 
 
 def findings(authority: Authority, progress: Callable[[int], None] = lambda _: None) -> list[str]:
@@ -119,25 +119,16 @@ def _crls(authority: Authority) -> list[str]:
 
 def _untold(authority: Authority) -> list[str]:
     """What the ledger knows and the web servers do not. Who revokes at this very moment has a little time to tell them."""
-    waits = AT_WORK if 0 <= authority.now() - authority.reads.newest_revocation_at() <= AT_WORK else 0
+    waits = AT_WORK if 0 <= authority.now() - authority.reads.newest_revocation_at() <= AT_WORK else 0.0
     while True:
-        held = {record.name: _readable(authority, record.name) for record in authority.records()}
-        behind = [name for name, newest in held.items() if newest and newest.revocation < authority.reads.revocation_number(name)]
-        found = [f"the CRL of {name} does not hold the newest revocation (--repair signs another)" for name in behind]
+        incomplete = authority.reads.crls_incomplete()
+        found = [f"the CRL of {name} does not hold the newest revocation (--repair signs another)" for name in incomplete]
         if published_behind(authority):
             found.append(f"{authority.config.publish} does not hold what the ledger holds (--repair rewrites it)")
         if not found or waits <= 0:
             return found
         time.sleep(_PAUSE)
         waits -= _PAUSE
-
-
-def _readable(authority: Authority, name: str) -> crl.CurrentCrl | None:
-    """The newest CRL of a CA, or None when there is none or it cannot be read, which was said already."""
-    try:
-        return crl.newest(authority, name)
-    except GatekeyError:
-        return None
 
 
 def _keys(authority: Authority) -> list[str]:

@@ -50,7 +50,7 @@ class CertificateRecord(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which certificates are looked for; "" and None mean any. `status`: one of `model.status.STATUSES`. `ending_within`: valid ones that end so soon (seconds)."""
+    """Which certificates are looked for; "" and None mean any. `status`: of `model.status.STATUSES`. `ending_within`: valid ones that end so soon (seconds)."""
 
     status: str = ""
     holder: str = ""

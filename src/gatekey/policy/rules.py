@@ -318,7 +318,8 @@ def issuer_may_sign_it(case: Case) -> Iterator[Reason]:
 def holder_is_here(case: Case) -> Iterator[Reason]:
     """Whoever has left gets no certificate. Source: ours; leaving takes everything away for good."""
     if case.holder.left:
-        yield _no("holder-left", f"{case.holder.login} has left", hint=f"gatekey people set {case.holder.login} --back, or ask for somebody else", found=case.holder.login)
+        hint = f"gatekey people set {case.holder.login} --back, or ask for somebody else"
+        yield _no("holder-left", f"{case.holder.login} has left", hint=hint, found=case.holder.login)
 
 
 def device_has_one(case: Case) -> Iterator[Reason]:
