@@ -190,6 +190,24 @@ def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
         gate._desk = gate._desk._replace(make_key=material.make)
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_nobody_waits_for_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """A question that comes at the very moment at which the last batch ends is taken up, too."""
+    monkeypatch.setattr(api, "AT_ONCE", at_once)
+    calls = iter([sign(desk, f"loop{at_once}-{number}") for number in range(60)])
+
+    async def client(clerk: api.Clerk) -> list[int]:
+        return [(await clerk.answer(call)).status for call in calls]
+
+    async def ask() -> list[list[int]]:
+        clerk = api.Clerk(desk.gate)
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*(client(clerk) for _ in range(5)))
+
+    found = asyncio.run(ask())
+    assert [status for one in found for status in one] == [201] * 60
+
+
 def test_too_many_at_once_are_told_to_come_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "MOST_WAITING", 0)
 

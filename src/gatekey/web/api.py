@@ -37,7 +37,8 @@ class Clerk:
         self._gate = gate
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
         self._lately = False
-        self._working: set[asyncio.Task[None]] = set()
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself forgets tasks that nobody holds
 
     async def answer(self, call: Call) -> Answer:
         """The answer to one call. Never raises."""
@@ -52,30 +53,38 @@ class Clerk:
             return one.result
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
-        if len(self._working) < AT_ONCE:
+        if self._running < AT_ONCE:
+            self._running += 1  # here and not in the task, which begins later
             task = asyncio.create_task(self._work())
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _work(self) -> None:
-        while self._waiting:
-            if len(self._working) > 1 or self._lately:
-                await asyncio.sleep(GATHER)
-                if not self._waiting:
-                    return
-            batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-            try:
-                done = await asyncio.to_thread(self._gate.answer_many, [one for one, _ in batch])
-            except BaseException as fault:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(fault if isinstance(fault, Exception) else asyncio.CancelledError())
-                raise
-            for (_, future), answer in zip(batch, done, strict=True):
-                if not future.done():  # whoever asked may have gone
-                    future.set_result(answer)
-            self._lately = len(batch) > 1
+        """Takes batches until nothing waits. Between the last look and the end nothing is awaited: whoever comes after starts another."""
+        try:
+            while self._waiting:
+                if self._running > 1 or self._lately:
+                    await asyncio.sleep(GATHER)
+                    if not self._waiting:
+                        return
+                batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+                await self._batch(batch)
+        finally:
+            self._running -= 1
+
+    async def _batch(self, batch: list[tuple[Call | Prepared, asyncio.Future[Answer]]]) -> None:
+        try:
+            done = await asyncio.to_thread(self._gate.answer_many, [one for one, _ in batch])
+        except Exception as fault:  # noqa: BLE001  whoever asked hears of it, and what waits behind must still be answered
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(fault)
+            return
+        for (_, future), answer in zip(batch, done, strict=True):
+            if not future.done():  # whoever asked may have gone
+                future.set_result(answer)
+        self._lately = len(batch) > 1
 
 
 class Described:
