@@ -46,7 +46,7 @@ def _misfit(field: Field, value: Any, where: str) -> list[str]:
         return [f"{where}: {value!r}"]
     if field.shape is None:
         return []
-    inner: list[dict[str, Any]] = value if field.kind == "objects" else [value]
+    inner: Any = value if field.kind == "objects" else [value]
     return [line for one in inner for line in misfit(field.shape, one, f"{where}.")]
 
 

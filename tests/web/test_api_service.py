@@ -111,7 +111,12 @@ def test_the_description_is_there_for_everybody(remote: Remote) -> None:
 
 
 def test_limits_of_the_listener(remote: Remote) -> None:
-    assert remote.ask("boss", "POST", "/v1/people", raw=b"x" * (256 * 1024 + 1)).status == 413
+    with contextlib.closing(remote.connect("boss")) as connection:  # what is announced is enough: whoever goes on sending may find the line closed
+        connection.putrequest("POST", "/v1/people")
+        connection.putheader("content-type", "application/json")
+        connection.putheader("content-length", str(256 * 1024 + 1))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
     assert remote.ask("boss", "GET", "/v1/" + "a" * 10000).status in (400, 404, 414, 431)
     assert remote.ask("boss", "GET", "/v1/people/%00").status == 400
     assert remote.ask("boss", "GET", "/v1/people/%ff").status in (400, 404)
