@@ -170,6 +170,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     (  # every worker begins with the certificates that open doors: a few among perhaps a million revoked ones
         "CREATE INDEX certificate_alive ON certificate (not_after) WHERE state = 'released' AND revoked_at IS NULL",
+        "CREATE INDEX certificate_by_serial ON certificate (serial)",
     ),
 )
 
