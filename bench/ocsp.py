@@ -23,7 +23,7 @@ import urllib.request
 from pathlib import Path
 
 CACHED, SIGNED = 0.8, 0.4
-ROUNDS, SECONDS, CONNECTIONS, WORKERS = 3, 4, 32, 2
+ROUNDS, SECONDS, CONNECTIONS, WORKERS = 3, 3, 32, 2
 
 SERVE = "from gatekey.cli import main; main()"
 

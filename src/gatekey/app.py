@@ -460,7 +460,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     reconcile(authority)
     issuers = {rfc2253(authority.issuing(record.name).certificate.subject): record.name for record in authority.side("people")}
     standing = Standing(authority.reads, authority.clock, issuers, config.sites)
-    published = Published(authority)
+    published = Published(authority, every=10)
     responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
     sights = seen.Seen(authority)

@@ -127,7 +127,8 @@ def test_curl_asks_conditionally(house: House, program: Callable[[str], str]) ->
     one = ocsp.encode_id(ocsp.issuer_ids(issuer.subject, key_bits(issuer.spki))[0], int(house.ann.serial, 16))
     text = base64.b64encode(ocsp.encode_request([one])).decode().replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     assert house.run(*curl, "--etag-save", "etag2", "-o", "got.ocsp", f"{house.service.url}/ocsp/{text}") == "200"
-    assert house.run(*curl, "--etag-compare", "etag2", "-o", "again.ocsp", f"{house.service.url}/ocsp/{text}") == "304"
+    again = [*curl, "--etag-compare", "etag2", "-o", "again.ocsp", f"{house.service.url}/ocsp/{text}"]
+    until(lambda: house.run(*again) == "304", what="304")  # each worker keeps the answer that it has signed itself
     said = house.run(program("openssl"), "ocsp", "-respin", "got.ocsp", "-issuer", "people.pem", "-cert", "ann.crt", "-CAfile", "people-root.pem")
     assert "ann.crt: good" in said
 

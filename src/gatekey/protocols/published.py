@@ -66,8 +66,11 @@ def not_changed(found: File, call: Call) -> bool:
 class Published:
     """The files of all our authorities. `refresh` compares with the ledger; answers never do."""
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, *, every: int = 1) -> None:
+        """`every`: of so many calls of `refresh` that bring nothing new, one looks for CRLs, which are no event of their own."""
         self._authority = authority
+        self._every = every
+        self._turn = 0
         self._files: dict[str, File] = {}
         self._numbers: dict[str, int] = {}
         self._known: tuple[str, ...] = ()
@@ -75,6 +78,9 @@ class Published:
     def refresh(self, new: bool = True) -> None:
         """Takes in new CRLs, and new authorities when something is `new`. Raises what the store raises; what was there stays."""
         authority = self._authority
+        self._turn += 1
+        if self._known and not new and self._turn % self._every:
+            return
         if new or not self._known:
             authority.forget()
             records = tuple(record.name for record in authority.records())
