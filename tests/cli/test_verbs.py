@@ -571,3 +571,12 @@ def test_force_overwrites_files_but_never_a_password(admin: Administrator) -> No
 def test_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", {"gatekey": "1.2.3"}.__getitem__)
     assert administrator.typed("--version") == administrator.Answer(0, b"gatekey 1.2.3\n", "")
+
+
+def test_one_that_is_held_and_past_its_end_is_in_nobodys_way(admin: Administrator, moved_clock: Callable[[int], None]) -> None:
+    admin("issue", "client", "ann", "--days", "5", "--out", "first")
+    admin("hold", "ann")
+    assert "has a live certificate already" in admin("issue", "client", "ann", code=1).err
+    moved_clock(6 * DAY)
+    admin("issue", "client", "ann")
+    assert "ann (ann) has 1 live certificate:" in admin("leave", "ann", "--yes").err

@@ -22,7 +22,6 @@ from ..model.holder import Holder
 from ..model.plan import NameConstraints, Plan, Urls
 from ..model.record import AuthorityRecord
 from ..model.request import HolderFacts, KeyFacts, Request
-from ..model.status import ABANDONED, EXPIRED, REVOKED
 from ..policy.decide import decide
 from ..ports import Signer
 from ..x509 import signature as x509_signature
@@ -150,7 +149,7 @@ def _holder_facts(authority: Authority, request: Request, holder: Holder, now: i
             if request.renews and record.id == request.renews:
                 lineage = record.lineage
         for record in authority.reads.by_holder(known.login):
-            if record.device == request.device and record.status(now) not in (REVOKED, EXPIRED, ABANDONED) and record.lineage != lineage:
+            if record.device == request.device and record.alive(now) and record.lineage != lineage:
                 live = record.serial
     return HolderFacts(holder.login, holder.kind, left=bool(known and known.left_at), live=live)
 

@@ -48,7 +48,7 @@ def change(
             raise NotFound("no-device", f"{known.login} has no device {', '.join(sorted(gone))}", hint=f"she has: {', '.join(known.devices) or 'none'}")
         if back and not known.left_at:
             raise Conflict("not-left", f"{known.login} has not left")
-        live = {r.device for r in authority.reads.by_holder(known.login) if r.status(authority.now()) in ("valid", "held")}
+        live = {r.device for r in authority.reads.by_holder(known.login) if r.alive(authority.now())}
         if used := set(remove_devices) & live:
             raise Refused("device-in-use", f"{', '.join(sorted(used))} has a live certificate", hint="revoke it first")
         wanted = known._replace(

@@ -42,7 +42,7 @@ def revoke(session: Session, ref: str, reason: str, yes: bool) -> None:
     authority = session.authority(writing=True)
     record = one(authority, ref, wanted=_LIVE)
     if reason == "key-compromise" and sys.stdin.isatty() and not yes:
-        others = [r for r in authority.reads.by_key(record.spki_sha256) if r.status(authority.now()) in _LIVE]
+        others = [r for r in authority.reads.by_key(record.spki_sha256) if r.alive(authority.now())]
         session.words("these certificates have the same key and will all be taken away:")
         for other in others:
             session.words(f"  {_line(other, authority)}")
@@ -91,7 +91,7 @@ def leave(session: Session, person: str, yes: bool) -> None:
     authority = session.authority(writing=True)
     holder = get(authority, person)
     now = authority.now()
-    has = [record for record in authority.reads.by_holder(holder.login) if record.status(now) in _LIVE]
+    has = [record for record in authority.reads.by_holder(holder.login) if record.alive(now)]
     if not (yes and session.json):
         session.words(f"{holder.display} ({holder.login}) has {len(has)} live certificate{'' if len(has) == 1 else 's'}{':' if has else ''}")
         for record in has:

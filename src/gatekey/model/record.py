@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .request import CertificateId
-from .status import status
+from .status import HELD, NOT_YET, VALID, status
 
 
 class CertificateRecord(NamedTuple):
@@ -42,6 +42,10 @@ class CertificateRecord(NamedTuple):
     def status(self, now: int) -> str:
         """How it stands at `now`: one of `model.status.STATUSES`."""
         return status(self.state, self.not_before, self.not_after, self.revoked_at, self.revoked_reason, now)
+
+    def alive(self, now: int) -> bool:
+        """Whether it opens a door, or could: after `unhold`, or when its time comes. One that is held and past its end cannot."""
+        return self.status(now) in (VALID, HELD, NOT_YET) and self.not_after >= now
 
     @property
     def title(self) -> str:

@@ -13,7 +13,6 @@ from .asking import Ask, Route, not_above
 from .certificates import AFTER, LIMIT, NOTHING, ROWS
 from .shapes import Field, Shape
 
-_LIVE = ("valid", "held", "not-yet-valid")
 _GROUPS = Field("groups", "texts", "groups", most=64)
 _DEVICES = Field("devices", "texts", "devices", most=64)
 _EMAIL = Field("email", "text", "unique; goes into certificates", most=254)
@@ -105,7 +104,7 @@ def leaving(ask: Ask) -> Answer:
     """What a person's leaving would take away. Nothing is done."""
     holder = people.get(ask.authority, ask.path["login"])
     now = ask.authority.now()
-    live = [one for one in ask.authority.reads.by_holder(holder.login) if one.status(now) in _LIVE]
+    live = [one for one in ask.authority.reads.by_holder(holder.login) if one.alive(now)]
     tokens = [one.id for one in access.tokens(ask.authority, holder.login) if not one.revoked_at and one.expires_at > now]
     roles = list(access.roles(ask.authority, holder.login))
     return as_json({"login": holder.login, "certificates": [answers.certificate(one, now) for one in live], "roles": roles, "tokens": tokens})
@@ -116,7 +115,7 @@ def leave(ask: Ask) -> Answer:
     holder = people.get(ask.authority, ask.path["login"])
     not_above(ask, holder.login)
     now = ask.authority.now()
-    for issuer in {one.issuer for one in ask.authority.reads.by_holder(holder.login) if one.status(now) in _LIVE}:
+    for issuer in {one.issuer for one in ask.authority.reads.by_holder(holder.login) if one.alive(now)}:
         ask.authority.signer(issuer)  # before anything changes: a revocation whose CRL cannot be signed would leave web servers behind
     what = revocation.leave(ask.authority, holder.login)
     return as_json(answers.taken(ask.authority, "revoked (affiliation-changed)", what, []))
