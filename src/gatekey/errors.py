@@ -143,6 +143,7 @@ CODES: dict[str, str] = {
     "door-not-allowed": "the profile cannot be asked for by this way",
     "holder-left": "the person has left",
     "issuer-expired": "the certificate of the authority has ended or is about to",
+    "issuer-not-yet": "the certificate of the authority does not begin yet, or the clock of this machine is behind",
     "no-issuer": "only an authority may be self-signed",
     "path-too-long": "the authority may not have another authority below it (RFC 5280 4.2.1.9)",
     "key-unknown": "the key is of a kind that is not known",

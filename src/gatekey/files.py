@@ -17,6 +17,8 @@ from .errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, 
 PRIVATE, PUBLIC = 0o600, 0o644
 #: Largest file that is read into memory when a person names it.
 MAX_INPUT = 128 * 1024 * 1024
+#: How often a folder is made again that others take away under our hands.
+_TRIES = 5
 
 
 def explain(error: OSError, path: Path | str) -> GatekeyError:
@@ -96,11 +98,16 @@ def folders(path: Path) -> list[Path]:
     """Makes a folder and those above it, as the umask says, durable; answers with those that were not there, the deepest first. Raises OSError."""
     if os.path.lexists(path):
         return []
-    above = folders(path.parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path)
-    sync_folder(path.parent)
-    return [path, *above]
+    made = folders(path.parent)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+            made = [path, *made]
+        sync_folder(path.parent)
+    except OSError:
+        _unmake(made)
+        raise
+    return made
 
 
 def create(path: Path, data: bytes, mode: int = PUBLIC) -> None:
@@ -162,9 +169,10 @@ class Staged:
             os.unlink(self._temporary)
 
     def discard(self) -> None:
-        """Takes it away again, and folders that were made for it if nothing is in them. Harmless after `commit`."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+        """Takes it away again, and folders that were made for it if nothing is in them. Harmless after `commit`: the hidden name may be another's by then."""
+        if self.place != self._path:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
         _unmake(self._made)
 
 
@@ -172,8 +180,11 @@ def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
     """Writes a file durably under a hidden name in the folder of `path`, which is made if it is missing. Raises what `explain` says."""
     made: list[Path] = []
     try:
-        made = folders(path.parent)
-        return Staged(path, _hidden(path, data, mode), made)
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # another process had made the folder, was refused, and took it away again
+                made += folders(path.parent)
+                return Staged(path, _hidden(path, data, mode), made)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     except OSError as error:
         _unmake(made)
         raise explain(error, path) from error

@@ -23,7 +23,7 @@ from ..x509.csr import encode_csr
 from ..x509.names import display
 from ..x509.spki import read_spki
 from . import crl as crls
-from .ceremony import Founding
+from .ceremony import Founding, write_files
 from .issue import found_root
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def install(authority: Authority, certificates: Sequence[bytes], lists: Sequence
         done += _install_chain(authority, name, chain)
     for der in lists:
         done.append(_install_crl(authority, read_crl(der)))
+    write_files(authority)
     missing = [r.name for r in authority.records() if r.role == "root" and not authority.has_key(r.name) and crls.newest(authority, r.name) is None]
     done += [f"still needed: the CRL of {name}, or no web server will let anybody in: gatekey authority install FILE" for name in missing]
     return done

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GatekeyError
-from ..model.instants import parse_instant
+from ..model.instants import HOUR, iso, parse_instant
 from ..model.request import CertificateId
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ def catch_up(authority: Authority) -> CaughtUp:
     if folder_behind and not published_behind(authority):
         done.append(f"rewrote {authority.config.publish}")
     return CaughtUp(done, owed)
+
+
+def clock_problem(authority: Authority) -> str:
+    """A sentence when the clock stands before the newest event of the ledger by more than an hour; "" otherwise. A jump forward cannot be seen."""
+    now, newest = authority.now(), authority.reads.newest_event_at()
+    if newest <= now + HOUR:
+        return ""
+    return f"the clock says {iso(now)}, and the newest event of the ledger is of {iso(newest)}: one of them is wrong, and certificates carry the clock's time"
 
 
 def published_behind(authority: Authority) -> bool:

@@ -149,10 +149,6 @@ def install(session: Session, paths: tuple[Path, ...]) -> None:
     if other := [kind for kind, _ in objects if kind not in ("certificate", "crl")]:
         raise Malformed("wrong-kind", f"there is {NAMES.get(other[0], other[0])} among the files", hint="give certificates and CRLs only")
     done = corporate.install(held, certificates, lists)
-    for record in held.records():
-        path = held.config.home / "authorities" / f"{record.name}.crt"
-        if not path.exists():
-            files.create(path, pem.encode("CERTIFICATE", held.issuing(record.name).certificate.der))
     if session.json:
         say.as_json({"done": done})
         return

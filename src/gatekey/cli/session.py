@@ -47,8 +47,10 @@ class Session:
         found = app.passphrase_file(self.passphrase_file, said.passphrase_file)
         authority = app.open_authority(said, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
         if writing:
-            from ..authority.reconcile import catch_up, reconcile
+            from ..authority.reconcile import catch_up, clock_problem, reconcile
 
+            if wrong := clock_problem(authority):
+                say.warn(wrong)
             for abandoned in reconcile(authority):
                 self.words(f"an issuance that was interrupted was closed: {abandoned.serial} of {abandoned.issuer} was never signed")
             done, owed = catch_up(authority)

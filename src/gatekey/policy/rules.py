@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Reason
-from ..model.instants import DAY, FOREVER, day, iso, span
+from ..model.instants import DAY, FOREVER, HOUR, day, iso, span
 from ..model.keytypes import RSA_MOST_BITS, allows, display
 from ..model.names import MAX_NAMES, Names, common_name_problem, covers, email_problem, host_problem, ip_address, login_problem
 from ..model.profile import RSA_LEAST_BITS, Profile
@@ -300,6 +300,9 @@ def issuer_lives(case: Case) -> Iterator[Reason]:
     if issuer is not None and issuer.not_after < case.now + case.least:
         message = f"the authority {issuer.name} {'ended' if issuer.not_after < case.now else 'ends'} on {iso(issuer.not_after)}"
         yield _no("issuer-expired", message, hint="make a new issuing authority first", found=issuer.not_after, allowed=case.now + case.least)
+    if issuer is not None and case.now < issuer.not_before - HOUR:  # clocks that differ a little do no harm
+        message = f"the authority {issuer.name} begins on {iso(issuer.not_before)}, and the clock of this machine says {iso(case.now)}"
+        yield _no("issuer-not-yet", message, hint="set the clock right", found=case.now, allowed=issuer.not_before)
 
 
 def issuer_may_sign_it(case: Case) -> Iterator[Reason]:

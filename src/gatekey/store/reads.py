@@ -18,13 +18,11 @@ _COLUMNS = (
     "c.issuer, c.serial, c.state, c.profile, c.profile_sha256, c.holder, h.kind, c.device, c.common_name, c.alternatives, c.not_before, c.not_after,"
     " c.spki_sha256, c.key_type, c.fingerprint, c.lineage, c.renews, c.requester, c.door, c.recorded_at, c.released_at, c.revoked_at, c.revoked_reason"
 )
-_CRLS_BEHIND = """
+_NEWEST_CRLS = """
     SELECT a.name FROM authority a
     LEFT JOIN crl c ON c.issuer = a.name AND c.state = 'released'
         AND c.number = (SELECT max(number) FROM crl WHERE issuer = a.name AND state = 'released')
-    WHERE c.number IS NULL OR c.next_update <= :now OR c.this_update > :now
-        OR c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)
-    ORDER BY a.position"""
+    WHERE c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)"""
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
 
@@ -178,6 +176,12 @@ class Reads:
             row = tx.one("SELECT at FROM revocation_log ORDER BY number DESC LIMIT 1")
         return int(row[0]) if row else 0
 
+    def newest_event_at(self) -> int:
+        """The time of the newest audit event (POSIX seconds); 0 when there is none."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT at FROM audit ORDER BY number DESC LIMIT 1")
+        return int(row[0]) if row else 0
+
     def snapshot(self) -> AbstractContextManager[None]:
         """Everything that this thread reads inside is one state of the ledger."""
         return self._db.snapshot()
@@ -280,4 +284,9 @@ class Reads:
     def crls_behind(self, now: int) -> list[str]:
         """Authorities whose newest CRL is missing, does not hold the newest revocation, has expired, or is of a time to come (a clock was ahead)."""
         with self._db.read() as tx:
-            return [row[0] for row in tx.all(_CRLS_BEHIND, now=now)]
+            return [row[0] for row in tx.all(f"{_NEWEST_CRLS} OR c.number IS NULL OR c.next_update <= :now OR c.this_update > :now", now=now)]
+
+    def crls_incomplete(self) -> list[str]:
+        """Authorities whose newest CRL does not hold the newest revocation."""
+        with self._db.read() as tx:
+            return [row[0] for row in tx.all(_NEWEST_CRLS)]
