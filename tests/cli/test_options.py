@@ -32,6 +32,11 @@ READING = [
     ["verify", "ann.crt"],
     ["verify", "ann.crt", "eve-phone/eve.crt"],
     ["store", "check"],
+    ["doctor"],
+    ["profile", "list"],
+    ["profile", "show", "client"],
+    ["profile", "explain", "client"],
+    ["token", "list"],
     ["crl"],
 ]
 

@@ -511,6 +511,43 @@ def test_trust(admin: Administrator) -> None:
     assert certificate(told["file"]) == root
 
 
+class TestTrustInstall:
+    """`trust --install` into a store of the test's own: never into that of the machine."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        from gatekey.cli import publish
+
+        folder, programs = tmp_path / "ca-certificates", tmp_path / "bin"
+        folder.mkdir()
+        programs.mkdir()
+        (programs / "update-it").write_text(f"#!/bin/sh\n[ -e {tmp_path}/broken ] && {{ echo out of order >&2; exit 3; }}\ntouch {tmp_path}/updated\n")
+        (programs / "update-it").chmod(0o755)
+        monkeypatch.setattr(publish, "_STORES", ((tmp_path / "none", "update-it"), (folder, "update-it")))
+        monkeypatch.setenv("PATH", str(programs), prepend=":")
+        return folder
+
+    def test_installed(self, admin: Administrator, store: Path) -> None:
+        answer = admin("trust", "--install")
+        (installed,) = store.iterdir()
+        assert certificate(str(installed)) == certificate(str(admin.home / "authorities" / "servers-root.crt"))
+        assert f"installed    {installed}" in answer.out
+        assert (store.parent / "updated").exists()
+        assert "Firefox and Chrome on Linux keep stores of their own" in answer.err
+        admin("trust", "--install")
+        assert len(list(store.iterdir())) == 1
+
+    def test_a_store_that_fails(self, admin: Administrator, store: Path) -> None:
+        (store.parent / "broken").touch()
+        answer = admin("trust", "--install", code=1)
+        assert "update-it failed: out of order" in answer.err
+        assert "take " in answer.err
+
+    def test_a_system_without_one(self, admin: Administrator, store: Path) -> None:
+        store.rmdir()
+        assert "this system has no store that --install knows" in admin("trust", "--install", code=1).err
+
+
 def test_verify(admin: Administrator, moved_clock: Callable[[int], None]) -> None:
     town.build(admin)
     assert admin("verify", "ann.crt").lines[0] == "ann.crt: yes"
