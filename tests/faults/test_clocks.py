@@ -1,4 +1,4 @@
-"""Clocks that jump: forward, back, and differently in processes beside each other. Nothing is lost, nothing is blocked for ever, and what went wrong is mended."""
+"""Clocks that jump: forward, back, differently in processes beside each other. Nothing is lost or blocked for ever, and what went wrong is mended."""
 
 from __future__ import annotations
 

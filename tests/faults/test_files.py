@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from gatekey import files
+from gatekey import app, files
 from gatekey.errors import Conflict, GatekeyError
+from gatekey.store.dialect import SQLite
 
 CALLS = ("open", "write", "fsync", "fchmod", "chmod", "replace", "rename", "link", "symlink", "unlink", "mkdir")
 
@@ -170,6 +171,80 @@ def test_the_first_set(tmp_path: Path, killed: bool, after: bool) -> None:
 
     each(lambda: files.switch(out, new, "1"), fresh, killed=killed, after=after)
     look()
+
+
+class Order:
+    """Which names were changed and what was synced, in order. Nothing here cuts the power; but the order in which the kernel is asked is what a cut tests."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, str]] = []
+        for name in ("replace", "rename", "link", "symlink", "mkdir"):
+            patch.setattr(os, name, self._named(name, getattr(os, name)))
+        synced = os.fsync
+
+        def fsync(handle: int) -> None:
+            self.calls.append(("fsync", os.readlink(f"/proc/self/fd/{handle}")))
+            synced(handle)
+
+        patch.setattr(os, "fsync", fsync)
+
+    def _named(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            done = real(*args, **more)
+            self.calls.append((name, str(args[0] if name == "mkdir" else args[1])))
+            return done
+
+        return call
+
+    def unsynced(self) -> list[str]:
+        """New names whose folder was not synced afterwards."""
+        return [
+            f"{name} {path}"
+            for at, (name, path) in enumerate(self.calls)
+            if name != "fsync" and os.path.lexists(path) and ("fsync", os.path.dirname(path)) not in self.calls[at:]
+        ]
+
+
+def test_every_new_name_is_synced(tmp_path: Path) -> None:
+    def ordered(act: Callable[[], object]) -> list[tuple[str, str]]:
+        with pytest.MonkeyPatch.context() as patch:
+            order = Order(patch)
+            act()
+        assert order.unsynced() == []
+        return order.calls
+
+    calls = ordered(lambda: files.create(tmp_path / "new" / "ann.key", b"key"))
+    assert [name for name, _ in calls] == ["mkdir", "fsync", "fsync", "link", "fsync"], "the bytes are synced before they get their name"
+    assert calls[2][1].endswith(".new")
+    calls = ordered(lambda: files.replace(tmp_path / "new" / "ann.key", b"key"))
+    assert [name for name, _ in calls] == ["fsync", "replace", "fsync"]
+    ordered(lambda: files.folder(tmp_path / "folder"))
+    ordered(lambda: files.folders(tmp_path / "a" / "b" / "c"))
+    calls = ordered(lambda: files.switch(tmp_path / "out", {"a": b"1", "b": b"2"}, "1"))
+    current = calls.index(("replace", str(tmp_path / "out" / ".current")))
+    before = [path for name, path in calls[:current] if name == "fsync"]
+    assert [os.path.basename(path) for path in before[-4:]] == ["a", "b", ".new-.set-1", "out"], "a set is durable before anything leads to it"
+    ordered(lambda: app.create_authority(tmp_path / "deep" / "home", app.Founding("Kitty", unencrypted_keys=True)).close())
+
+
+def test_an_authority_built_inside_its_home_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == home)
+    order = Order(monkeypatch)
+    app.create_authority(home, app.Founding("Kitty", unencrypted_keys=True)).close()
+    assert order.unsynced() == []
+    last = order.calls.index(("rename", str(home / "gatekey.toml")))
+    assert ("fsync", str(home)) in order.calls[last - 1 : last], "everything else is there before the configuration says so"
+
+
+def test_commits_are_synced(tmp_path: Path) -> None:
+    """WAL, and every commit synced: also in a ledger that a backup tool has put back into the older mode."""
+    app.create_authority(tmp_path / "home", app.Founding("Kitty", unencrypted_keys=True)).close()
+    connection = SQLite(tmp_path / "home" / "ledger.db").connect()
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (3,)
+    connection.close()
 
 
 def test_what_a_killed_process_left_is_never_overwritten(tmp_path: Path) -> None:
