@@ -1,10 +1,11 @@
 """From `gatekey revoke` to the first refusal, with an agent on the web server's host: nginx, Apache and HAProxy as Gatekey configures them. The limit is 0.5 s.
 
-    PYTHONPATH=src:tests python bench/revocation.py [SERVER ...] [--rounds N]
+    PYTHONPATH=src:tests [chrt --rr 1] python bench/revocation.py [SERVER ...] [--rounds N]
 
 The clock starts before the process of the command does (interpreter, passphrase, ledger, CRL, publishing), and stops when the revoked person is refused for the
 first time: at a fresh handshake, with a resumed session, on a connection that was open all the time. Medians of 20. "last let in" is the last time that a
 request of his was served: nginx lets old workers accept for 100 ms more beside the new ones. The command alone stands beside it.
+On a machine that has other work `chrt` keeps that away from the processors, though not from the disk.
 """
 
 from __future__ import annotations
