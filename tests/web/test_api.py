@@ -21,6 +21,7 @@ from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.web import api
 from kit.desk import Desk, csr, told
 
+
 def negative_data_rejection(context: Any, response: Any, case: Any) -> bool | None:
     """Schemathesis' own, which does not take 413 for a refusal; what breaks the longest text breaks the longest body, too."""
     return None if response.status_code == 413 else openapi.negative_data_rejection(context, response, case)
