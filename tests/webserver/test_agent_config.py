@@ -148,7 +148,7 @@ def test_whatever_is_said_ends_in_words(said: dict[str, Any]) -> None:
     except GatekeyError as refused:
         assert refused.code in ("config-mistake", "config-toml")
     else:
-        assert made.source.is_absolute()
+        assert made.target.is_absolute()
 
 
 @pytest.mark.parametrize("form", [PRINT, PRINT.lower(), ":".join(["ab"] * 32), f"sha256:{PRINT.lower()}", " ".join(["AB"] * 32)])
