@@ -261,13 +261,14 @@ def _after_killed_init(home: Path) -> None:
 
     for place in (home.parent, home):
         for staging in sorted(place.glob(f"{_BUILDING}*")):
-            if staging.is_symlink() or staging.stat().st_uid != os.geteuid():
-                continue
-            with _sole(home if place == home else staging) as sole:
-                if sole and place == home and (staging / "gatekey.toml").exists():
-                    _settle(staging, home)
-                elif sole and (staging / "keys").exists():  # without keys it may have been made this instant and not be held yet
-                    shutil.rmtree(staging, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # its init has come to an end at this moment
+                if staging.is_symlink() or staging.stat().st_uid != os.geteuid():
+                    continue
+                with _sole(home if place == home else staging) as sole:
+                    if sole and place == home and (staging / "gatekey.toml").exists():
+                        _settle(staging, home)
+                    elif sole and (staging / "keys").exists():  # without keys it may have been made this instant and not be held yet
+                        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -103,6 +103,23 @@ def test_one_at_a_time_and_a_newer_crl(tmp_path: Path, corp: Corp) -> None:
     prove(authority, tmp_path)
 
 
+def test_one_at_a_time_below_an_upper_authority(tmp_path: Path, corp: Corp) -> None:
+    """Somebody was interrupted between the two, or their certificates come on different days."""
+    corp.run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "upper.key", "-out", "upper.csr", "-subj", "/CN=Upper")
+    upper = corp.sign(corp.folder / "upper.csr", CA.replace("pathlen:0", "pathlen:1"))
+    (corp.folder / "upper.crt").write_bytes(pem.encode("CERTIFICATE", upper))
+    authority = waiting_home(tmp_path)
+    for name, waiting in (("people", ["servers"]), ("servers", [])):
+        csr = str(requests_of(authority)[name])
+        words = ("-CA", "upper.crt", "-CAkey", "upper.key", "-CAcreateserial", "-days", "1000", "-extfile", "ext")
+        (corp.folder / "ext").write_text(CA)
+        corp.run("x509", "-req", "-in", csr, *words, "-out", "below.crt")
+        corporate.install(authority, [corp.der("below.crt"), upper, corp.der("root.crt")], [])
+        assert corporate.waiting(authority) == waiting
+    assert [record.name for record in authority.records()] == ["root", "upper", "people", "servers"]
+    authority.close()
+
+
 @pytest.mark.parametrize(
     ("extensions", "words"),
     [

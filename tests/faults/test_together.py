@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -16,11 +17,12 @@ from gatekey import app, files
 from gatekey.authority import bundle, crl, people, requests
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
-from gatekey.authority.revoke import leave, revoke
+from gatekey.authority.revoke import follow, leave, revoke
 from gatekey.errors import Conflict, GatekeyError, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.model.holder import Holder
-from gatekey.x509.crl import encode_tbs_crl, read_crl
+from gatekey.store.reads import Reads
+from gatekey.x509.crl import encode_entry, encode_tbs_crl, read_crl
 from kit import faults
 from kit.administrator import COMMAND, Administrator, Answer
 
@@ -158,23 +160,37 @@ def test_an_older_bundle_never_replaces_a_newer_one(publishing: Administrator, m
     faults.heal(admin.home)
 
 
-def test_a_crl_that_is_behind_never_looks_newer(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["after the entries were read", "after the number was taken"])
+def test_a_crl_that_is_behind_never_looks_newer(admin: Administrator, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """A process reads the entries, another revokes and signs, the first goes on: its list is refused and made again."""
     admin("issue", "client", "ann")
-    real = encode_tbs_crl
-    interrupted: list[bool] = []
+    calls: list[bool] = []
 
-    def overtaken(*args: object) -> bytes:
-        if not interrupted:
-            interrupted.append(True)
-            with admin.open() as other:
-                revoke(other, other.reads.by_holder("ann")[0].id)
-        return real(*args)  # type: ignore[arg-type]  # passed on as they came
+    def another_revokes() -> None:
+        with admin.open() as other:
+            revoke(other, other.reads.by_holder("ann")[0].id)
 
-    monkeypatch.setattr(crl, "encode_tbs_crl", overtaken)
+    def numbered(reads: Reads, issuer: str) -> int:
+        calls.append(True)
+        if len(calls) == 2:  # the first call is that of `make`, before it reads anything
+            another_revokes()
+        return newest_crl_number(reads, issuer)
+
+    def encoded(*args: object) -> bytes:
+        if not calls:
+            calls.append(True)
+            another_revokes()
+        return encode_tbs_crl(*args)  # type: ignore[arg-type]  # passed on as they came
+
+    newest_crl_number = Reads.newest_crl_number
+    if when == "after the entries were read":
+        monkeypatch.setattr(Reads, "newest_crl_number", numbered)
+    else:
+        monkeypatch.setattr(crl, "encode_tbs_crl", encoded)
     with admin.open() as authority:
         serial = int(authority.reads.by_holder("ann")[0].serial, 16)
         made = crl.make(authority, "people")
+        assert calls
         assert read_crl(made.der).find(serial) is not None
         numbers = admin.sql("SELECT number, revocation FROM crl WHERE issuer = 'people' AND state = 'released' ORDER BY number")
     assert numbers == sorted(numbers)
@@ -250,6 +266,43 @@ def test_a_change_does_not_bring_back_who_has_left(admin: Administrator, monkeyp
         assert holder is not None
         assert holder.left_at
         assert holder.groups == ("staff",)
+
+
+def test_one_list_that_cannot_be_signed_stops_no_other(publishing: Administrator) -> None:
+    """Several CAs are concerned, and the key of one is away: the others' lists and the published folder are written all the same, and it is said."""
+    admin = publishing
+    admin("issue", "client", "ann")
+    admin("issue", "server", "app.kitty.example")
+    key = admin.home / "keys" / "servers.key"
+    with admin.open() as authority:
+        for record in authority.reads.certificates("h.kind <> 'authority'"):
+            authority.ledger.revoke(record.id, "superseded", at=authority.now(), actor="user:test", entry=encode_entry)
+        key.rename(admin.home / "away.key")
+        with pytest.raises(GatekeyError) as caught:
+            follow(authority, {"people", "servers"})
+        assert caught.value.message.startswith("it stands in the ledger, but the web servers were not told: the CRL of servers does not know")
+        assert "store check --repair" in caught.value.hint
+        assert authority.reads.crls_incomplete() == ["servers"]
+    assert json.loads((admin.home.parent / "published" / "manifest.json").read_text())["number"] == 2
+    assert "the CRL of servers does not hold the newest revocation" in admin("store", "check", code=1).out
+    (admin.home / "away.key").rename(key)
+    assert "signed the CRL of servers" in admin("people", "add", "cleo").err
+    faults.heal(admin.home)
+
+
+def test_a_folder_that_cannot_be_published_is_heard_of_at_each_verb(publishing: Administrator) -> None:
+    admin = publishing
+    admin("issue", "client", "ann")
+    published = admin.home.parent / "published"
+    shutil.rmtree(published)
+    published.write_text("somebody has put a file there")
+    assert "it stands in the ledger, but the web servers were not told" in admin("revoke", "ann", code=1).err
+    assert admin("list", "--json").json[0]["status"] == "revoked"
+    assert "warning: the web servers do not know all that the ledger knows" in admin("people", "add", "cleo", "--quiet").err
+    assert "does not hold what the ledger holds" in admin("store", "check", code=1).out
+    published.unlink()
+    assert "rewrote" in admin("store", "check", "--repair").out
+    faults.heal(admin.home)
 
 
 def test_two_ask_for_the_same_device(admin: Administrator) -> None:
