@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,13 @@ import pytest
 from gatekey import app, files
 from gatekey.authority import bundle, crl, people, requests
 from gatekey.authority.authority import Authority
+from gatekey.authority.check import findings
 from gatekey.authority.issue import issue
 from gatekey.authority.revoke import follow, leave, revoke
 from gatekey.errors import Conflict, GatekeyError, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.model.holder import Holder
+from gatekey.store.audit import Logged
 from gatekey.store.reads import Reads
 from gatekey.x509.crl import encode_entry, encode_tbs_crl, read_crl
 from kit import faults
@@ -322,6 +324,27 @@ def test_two_ask_for_the_same_device(admin: Administrator) -> None:
     assert [refused.code for refused in heard] == ["certificate-in-flight"]
     with admin.open() as authority, pytest.raises(Refused):
         issue(authority, *requests.client(authority, "ann", material.make("p256").spki, device="laptop"), alone=True)
+
+
+def test_a_check_beside_a_revocation(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`store check` has read a row, and another process changes it before the audit log is read: that is no contradiction."""
+    for name in ("ann", "bob"):
+        admin("issue", "client", name)
+    events_about = Reads.events_about
+    done: list[bool] = []
+
+    def interrupted(reads: Reads, subject: str) -> Iterator[Logged]:
+        if not done:
+            done.append(True)
+            with admin.open() as other:
+                for name in ("ann", "bob"):
+                    revoke(other, other.reads.by_holder(name)[0].id)
+        return events_about(reads, subject)
+
+    monkeypatch.setattr(Reads, "events_about", interrupted)
+    with admin.open() as authority:
+        assert findings(authority) == []
+    assert done
 
 
 def test_a_long_transaction(admin: Administrator) -> None:
