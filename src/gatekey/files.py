@@ -58,14 +58,24 @@ def read(path: Path, limit: int = MAX_INPUT) -> bytes:
     return data
 
 
+def special(path: Path) -> bool:
+    """Whether a device, a pipe or a socket stands there, at the end of all links: /dev/null, /dev/stdout. Such are written to, never replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def absent(paths: Iterable[Path], *, force: bool = False) -> None:
-    """Refuses if any of these files exists, or cannot be made; with `force` only a folder. Asked before anything is recorded; `create` makes sure once more."""
+    """Refuses if any of these exists, or cannot be made; with `force` only a folder or a device. Asked before anything is recorded; `create` asks once more."""
     for path in paths:
         try:
             found = os.lstat(path)
             wrong = errno.EEXIST if not force else errno.EISDIR if stat.S_ISDIR(found.st_mode) else 0
             if wrong:
                 raise OSError(wrong, os.strerror(wrong))
+            _no_device(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -119,8 +129,22 @@ def create(path: Path, data: bytes, mode: int = PUBLIC) -> None:
 
 
 def replace(path: Path, data: bytes, mode: int = PUBLIC) -> None:
-    """A file that is new or takes the place of an old one, as a whole: readers see one or the other."""
-    _placed(path, data, mode, force=True)
+    """A file that is new or takes the place of an old one, as a whole: readers see one or the other. A device or a pipe is written to."""
+    if not special(path):
+        _placed(path, data, mode, force=True)
+        return
+    try:
+        with path.open("wb", buffering=0) as stream:
+            stream.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def _no_device(path: Path) -> None:
+    if special(path):
+        raise Malformed("not-a-file", f"{path} is no ordinary file", path=str(path))
 
 
 def _placed(path: Path, data: bytes, mode: int, *, force: bool) -> None:
@@ -144,6 +168,7 @@ class Staged:
         """Brings it to its place. Raises Conflict when something stands there and `force` is not said."""
         try:
             if force:
+                _no_device(self._path)
                 os.replace(self._temporary, self._path)
             else:
                 self._take_name()
@@ -180,6 +205,8 @@ def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
     """Writes a file durably under a hidden name in the folder of `path`, which is made if it is missing. Raises what `explain` says."""
     made: list[Path] = []
     try:
+        if not path.name:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):  # another process had made the folder, was refused, and took it away again
                 made += folders(path.parent)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from kit import administrator
 from kit.administrator import Administrator, typed
+from kit.servers import wait_until
 
 PRIVATE, PUBLIC = 0o600, 0o644
 
@@ -185,3 +188,65 @@ def test_administrators_kit_sees_every_change(admin: Administrator) -> None:
     admin("list")
     assert admin.print() == prints[-1]
     assert administrator.fingerprint(admin.folder)["work/x"].startswith("100600 ")
+
+
+class TestDevices:
+    """As root, a careless rename would put a file in the place of /dev/null."""
+
+    @pytest.fixture
+    def device(self, tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
+        """A named pipe, and what came out of it."""
+        pipe = tmp_path / "pipe"
+        heard: list[bytes] = []
+        os.mkfifo(pipe)
+        reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()), daemon=True)
+        reader.start()
+        yield pipe, heard
+        if not heard:
+            with contextlib.suppress(OSError):
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        reader.join(10)
+
+    def test_a_pipe_is_written_to(self, admin: Administrator, device: tuple[Path, list[bytes]]) -> None:
+        pipe, heard = device
+        answer = admin("crl", "--pem", "--out", pipe)
+        wait_until(lambda: heard, "the CRL has come through")
+        assert heard[0].startswith(b"-----BEGIN X509 CRL-----")
+        assert answer.out == ""
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+    def test_so_is_a_link_to_one(self, admin: Administrator, device: tuple[Path, list[bytes]]) -> None:
+        pipe, heard = device
+        Path("link").symlink_to(pipe)
+        admin("crl", "--out", "link")
+        wait_until(lambda: heard, "the CRL has come through")
+        assert Path("link").is_symlink()
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["issue", "client", "ann", "--out", "place", "--force"],
+            ["renew", "bob", "--out", "place", "--force"],
+            ["sign", "ann.csr", "--profile", "client", "--out", "place/ann.crt", "--force"],
+        ],
+        ids=lambda words: " ".join(words[:2]),
+    )
+    def test_nothing_is_put_in_its_place(self, admin: Administrator, words: list[str]) -> None:
+        admin("request", "ann")
+        admin("issue", "client", "bob", "--out", "bob")
+        Path("place").mkdir()
+        for name in ("ann.crt", "bob.crt"):
+            os.mkfifo(f"place/{name}")
+        before = admin.print_of_ledger()
+        assert ".crt is no ordinary file" in admin(*words, code=1).err
+        assert all(stat.S_ISFIFO(path.stat().st_mode) for path in Path("place").iterdir())
+        assert admin.print_of_ledger() == before
+
+    def test_standard_output_by_its_name(self, admin: Administrator) -> None:
+        """/dev/stdout is such a link; the real one is not put at risk here."""
+        Path("stdout").symlink_to("/proc/self/fd/1")
+        assert admin.process("crl", "--pem", "--out", "stdout").stdout.startswith(b"-----BEGIN X509 CRL-----")
+        assert Path("stdout").is_symlink()
+        Path("full").symlink_to("/dev/full")
+        assert "no room is left for full" in admin.process("crl", "--out", "full", code=4).err
+        assert Path("full").is_symlink()

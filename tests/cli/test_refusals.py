@@ -92,6 +92,7 @@ TARGETS = [
     row("authority export --out README.txt/x", "README.txt is not a folder"),
     row("crl --out README.txt/x.crl", "README.txt is not a folder"),
     row("crl --out taken", "is a directory", code=2),
+    row("crl --out ''", "is a folder, not a file"),
     row("bundle --out README.txt", "is a file", code=2),
     row("bundle --out README.txt/x", "README.txt is not a folder"),
     row("demo --dir taken", "taken is not empty", "say a new or empty folder with --dir"),

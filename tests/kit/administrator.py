@@ -98,6 +98,10 @@ class Administrator:
         """Everything in home and folder, as one value: equal means that nothing was changed."""
         return {**fingerprint(self.home), **fingerprint(self.folder)}
 
+    def print_of_ledger(self) -> str:
+        """The same for the ledger alone."""
+        return _print(self.home / "ledger.db")
+
 
 def typed(*words: object, stdin: bytes = b"") -> Answer:
     """One command line in this process."""

@@ -35,9 +35,10 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
     authority = session.authority(writing=True)
     names = [record.name for record in authority.side("people") if record.role != "root"]
     which = authority.record(name).name if name else names[-1]
-    if out:
+    if out and not files.special(out):
         files.writable_folder(out.parent)
-    elif not (session.json or as_pem) and sys.stdout.isatty():
+        files.absent([out], force=True)
+    elif not (out or session.json or as_pem) and sys.stdout.isatty():
         raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
     made = crls.make(authority, which) if authority.has_key(which) else crls.current(authority, which)
     data = pem.encode("X509 CRL", made.der) if as_pem else made.der
@@ -56,7 +57,7 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
         )
         return
     if out:
-        say.result(str(out))
+        session.words(str(out)) if files.special(out) else say.result(str(out))
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
