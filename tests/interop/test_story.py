@@ -14,7 +14,7 @@ from gatekey.webserver import nginx as nginx_writer
 from gatekey.webserver.answer import ANSWERED, Answer
 from gatekey.webserver.knock import Budget, Identity, Knock, knock
 from kit import administrator
-from kit.administrator import Administrator
+from kit.administrator import Administrator, found
 from kit.backend import MARK, Backend, backend
 from kit.servers import apache, free_ports, nginx, wait_until
 
@@ -210,6 +210,8 @@ def test_a_list_that_has_run_out_shuts_out_everybody_and_a_new_bundle_opens_agai
 ) -> None:
     """With the CRL that was signed 40 days ago nobody gets in. `bundle` signs a new one, and everybody is back."""
     moved_clock(-40 * 86_400)
+    admin.home = tmp_path / "founded 40 days ago"
+    found(admin.home)
     person(admin, "ann")
     with site(admin, kind, printed(admin, kind), tmp_path) as here:
         here.shuts_out(holder(admin, "ann"))

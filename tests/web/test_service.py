@@ -113,10 +113,10 @@ def test_methods_and_addresses_that_are_not_there(service: Service) -> None:
         if wanted == 405:
             assert "GET" in headers["allow"]
     connection = service.connect()
-    connection.request("HEAD", "/crl/people.crl")
+    connection.request("HEAD", "/ca/people.crt")
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (200, b"")
-    assert int(answer.headers["content-length"]) == len(service.get("/crl/people.crl")[2])
+    assert int(answer.headers["content-length"]) == len(service.get("/ca/people.crt")[2])
 
 
 def test_the_authority_serves_under_a_certificate_of_its_own(service: Service, tmp_path: Path) -> None:
