@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -87,6 +88,26 @@ def test_whoever_reads_us_may_stop_reading(admin: Administrator) -> None:
         assert process.stderr is not None
         heard = process.stderr.read()
     assert (process.returncode, heard) == (0, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(admin: Administrator, closed: str) -> None:
+    """What goes to one of them goes nowhere: a password for stderr never to stdout."""
+    words = " ".join(shlex.quote(word) for word in (*COMMAND, "issue", "client", "ann"))
+    done = subprocess.run(["sh", "-c", f"exec {words} {closed}"], cwd=admin.folder, env=admin.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert "password of" not in done.stdout
+    assert ("password of" in done.stderr) is ("2>&-" not in closed)
+    assert "fault" not in done.stderr
+    assert len(list(admin.folder.iterdir())) == 4
+    assert admin("store", "check").lines == ["the ledger is whole"]
+
+
+def test_results_that_find_no_room(admin: Administrator) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*COMMAND, "people", "list", "--json"], stdout=full, stderr=subprocess.PIPE, env=admin.environment(), text=True)
+    assert done.returncode == 4
+    assert "no room is left" in done.stderr
 
 
 def test_ctrl_c_ends_with_130(admin: Administrator) -> None:

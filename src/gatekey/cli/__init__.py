@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -120,5 +121,10 @@ def run(args: list[str]) -> int:
 
 
 def main() -> None:
-    """The entry point of the command."""
+    """The entry point of the command. A stream that was closed (`>&-`, as some schedulers do) leads nowhere, and no file of ours ever gets its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for as long as the process lives
     sys.exit(run(sys.argv[1:]))
