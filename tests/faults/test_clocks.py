@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekey.authority import bundle, crl, requests
+from gatekey.authority import answers, bundle, crl, jobs, requests
 from gatekey.authority.authority import Authority
 from gatekey.authority.check import findings
 from gatekey.authority.issue import issue
@@ -197,6 +197,29 @@ def test_a_clock_that_went_back_is_heard_of(admin: Administrator, moved_clock: C
     assert "the clock says" not in admin("people", "add", "cleo").err
     moved_clock(-1800)
     assert "the clock says" not in admin("people", "add", "dora").err
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["was done", "was taken, then killed"])
+def test_a_job_of_a_clock_that_was_ahead_is_due_now(admin: Administrator, finished: bool) -> None:
+    """Otherwise the CRLs would not be refreshed until that time comes."""
+    with clock(admin, YEAR) as authority:
+        assert jobs.claim(authority, "refresh", 60)
+        if finished:
+            jobs.finish(authority, "refresh", 3600, "done")
+    with clock(admin) as authority, clock(admin) as other:
+        assert jobs.claim(authority, "refresh", 60)
+        assert not jobs.claim(other, "refresh", 60), "and still exactly one has it"
+        jobs.finish(authority, "refresh", 3600, "done")
+        assert not jobs.claim(other, "refresh", 60)
+    with clock(admin, 3601) as authority:
+        assert jobs.claim(authority, "refresh", 60)
+
+
+def test_an_answer_of_a_clock_that_was_ahead_does_not_block_its_key(admin: Administrator) -> None:
+    with clock(admin, YEAR) as authority, faults.watching(Fault(1, happened=False)), pytest.raises(GatekeyError):
+        answers.once(authority, "key", "digest", lambda: answers.Kept(200, "never heard"))
+    with clock(admin) as authority:
+        assert answers.once(authority, "key", "digest", lambda: answers.Kept(200, "done")) == (answers.Kept(200, "done"), False)
 
 
 def test_the_number_never_goes_back(admin: Administrator, tmp_path: Path) -> None:

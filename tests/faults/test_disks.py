@@ -73,6 +73,7 @@ def no_room(admin: Administrator) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_a_disk_of_one_mebibyte_fills_up(flat_template: Path, tmp_path: Path) -> None:
     with little_room(tmp_path) as root:
         admin = place(flat_template, root)
@@ -95,6 +96,7 @@ def test_a_disk_of_one_mebibyte_fills_up(flat_template: Path, tmp_path: Path) ->
         admin.process("issue", "client", "later", "--out", "later")
 
 
+@pytest.mark.slow
 def test_no_room_at_all(flat_template: Path, tmp_path: Path) -> None:
     with little_room(tmp_path) as root:
         admin = place(flat_template, root)
@@ -115,6 +117,7 @@ def test_no_room_at_all(flat_template: Path, tmp_path: Path) -> None:
                 admin.process(*words.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 20_000, 100_000])
 def test_files_may_not_grow(size: int, flat_template: Path, tmp_path: Path) -> None:
     """The same everywhere, without a disk of its own: the kernel refuses every byte beyond `size` in any file."""
@@ -132,6 +135,7 @@ def test_files_may_not_grow(size: int, flat_template: Path, tmp_path: Path) -> N
     faults.heal(admin.home)
 
 
+@pytest.mark.slow
 def test_a_read_only_folder(template: Path, tmp_path: Path) -> None:
     root = tmp_path / "disk"
     root.mkdir()

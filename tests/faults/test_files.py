@@ -85,6 +85,7 @@ HOW = pytest.mark.parametrize("killed", [True, False], ids=["killed", "refused"]
 WHEN = pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 
 
+@pytest.mark.slow
 @HOW
 @WHEN
 @pytest.mark.parametrize("replaces", [False, True], ids=["create", "replace"])

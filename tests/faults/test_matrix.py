@@ -433,6 +433,7 @@ def test_the_table_is_the_source() -> None:
     assert sorted(calls) == sorted(FILES | set(ELSEWHERE))
 
 
+@pytest.mark.slow
 def test_every_write_of_the_table_is_made_to_fail(template: Path, corp: Corp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     met: set[str] = set()
     for number, scenario in enumerate(SCENARIOS.values()):

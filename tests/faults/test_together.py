@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gatekey import app, files
-from gatekey.authority import bundle, crl, people, requests
+from gatekey.authority import bundle, check, crl, people, requests
 from gatekey.authority.authority import Authority
 from gatekey.authority.check import findings
 from gatekey.authority.issue import issue
@@ -270,9 +270,10 @@ def test_a_change_does_not_bring_back_who_has_left(admin: Administrator, monkeyp
         assert holder.groups == ("staff",)
 
 
-def test_one_list_that_cannot_be_signed_stops_no_other(publishing: Administrator) -> None:
+def test_one_list_that_cannot_be_signed_stops_no_other(publishing: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several CAs are concerned, and the key of one is away: the others' lists and the published folder are written all the same, and it is said."""
     admin = publishing
+    monkeypatch.setattr(check, "AT_WORK", 0.0)
     admin("issue", "client", "ann")
     admin("issue", "server", "app.kitty.example")
     key = admin.home / "keys" / "servers.key"
@@ -292,8 +293,9 @@ def test_one_list_that_cannot_be_signed_stops_no_other(publishing: Administrator
     faults.heal(admin.home)
 
 
-def test_a_folder_that_cannot_be_published_is_heard_of_at_each_verb(publishing: Administrator) -> None:
+def test_a_folder_that_cannot_be_published_is_heard_of_at_each_verb(publishing: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
     admin = publishing
+    monkeypatch.setattr(check, "AT_WORK", 0.0)
     admin("issue", "client", "ann")
     published = admin.home.parent / "published"
     shutil.rmtree(published)

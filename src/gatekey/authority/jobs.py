@@ -14,9 +14,8 @@ def claim(authority: Authority, name: str, lease: int) -> bool:
     """Takes a job that is due. True for exactly one process."""
     now = authority.now()
     with authority.ledger.db.read() as tx:
-        known = {job: (due, until) for job, due, until in tx.all("SELECT name, due_at, lease_until FROM job WHERE name = :name", name=name)}
-    if name in known and (known[name][0] > now or known[name][1] > now):
-        return False  # most ticks end here, without a write
+        if rows.waits(tx, name, now=now, lease=lease):
+            return False  # most ticks end here, without a write
     with authority.ledger.db.transaction("claim job") as tx:
         return rows.claim(tx, name, authority.owner, now=now, lease=lease)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import Conflict, Unavailable
 from .database import Transaction
-from .ledger import IDEMPOTENCY, LEASE
+from .ledger import AHEAD, IDEMPOTENCY, LEASE
 
 #: The status of a row whose answer is still being made.
 _OPEN = 0
@@ -25,7 +25,8 @@ def begin(tx: Transaction, requester: str, key: str, digest: str, now: int) -> K
     Raises Conflict when it belonged to another request, Unavailable while the same request is being answered. A process that died on the way blocks the key
     for the length of a lease only.
     """
-    tx.run("DELETE FROM answer WHERE at < :old OR (status = :open AND at < :dead)", old=now - IDEMPOTENCY, open=_OPEN, dead=now - LEASE)
+    over = "DELETE FROM answer WHERE at < :old OR (status = :open AND (at < :dead OR at > :ahead))"
+    tx.run(over, old=now - IDEMPOTENCY, open=_OPEN, dead=now - LEASE, ahead=now + AHEAD)
     row = tx.one("SELECT digest, status, body FROM answer WHERE requester = :requester AND idempotency = :key", requester=requester, key=key)
     if row is None:
         tx.insert("answer", {"requester": requester, "idempotency": key, "digest": digest, "status": _OPEN, "body": "", "at": now})

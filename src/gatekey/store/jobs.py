@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from . import takeover
 from .database import Transaction
+from .ledger import AHEAD
+
+#: A clock that was ahead when a job ended or was taken must not keep it waiting until that time comes: CRLs would run out meanwhile.
+_FREE = f"(due_at <= :now OR done_at > :now + {AHEAD}) AND (lease_until <= :now OR lease_until > :now + :lease + {AHEAD})"
+
+
+def waits(tx: Transaction, name: str, *, now: int, lease: int) -> bool:
+    """Whether a job is not due yet, or held."""
+    return tx.one(f"SELECT 1 FROM job WHERE name = :name AND NOT ({_FREE})", name=name, now=now, lease=lease) is not None  # noqa: S608
 
 
 def claim(tx: Transaction, name: str, owner: str, *, now: int, lease: int) -> bool:
@@ -11,11 +20,12 @@ def claim(tx: Transaction, name: str, owner: str, *, now: int, lease: int) -> bo
     if not tx.one("SELECT 1 FROM job WHERE name = :name", name=name):
         tx.insert("job", {"name": name, "owner": "", "lease_until": 0, "due_at": 0, "done_at": None, "outcome": ""})
     taken = tx.run(
-        "UPDATE job SET owner = :owner, lease_until = :until WHERE name = :name AND due_at <= :now AND lease_until <= :now",
+        f"UPDATE job SET owner = :owner, lease_until = :until WHERE name = :name AND {_FREE}",  # noqa: S608
         owner=owner,
         until=now + lease,
         name=name,
         now=now,
+        lease=lease,
     )
     return taken == 1
 
