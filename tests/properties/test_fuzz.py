@@ -178,7 +178,7 @@ def test_profiles_of_strangers_never_reach_the_terminal_as_they_are(lab: Lab, co
 TYPED = [
     "show {}", "verify {}", "list --holder {}", "list --group {}", "people show {}", "people add {}", "people set ann --name {}", "people set ann --email {}",
     "revoke {}", "hold {}", "renew {}", "leave {} --yes", "issue client {}", "issue client x --device {}", "issue client x --email {}", "issue server {}",
-    "request {} --force", "crl --authority {}", "authority show {}", "profile show {}", "profile check {}", "sign bob.csr --profile {}",
+    "request {} --force", "crl --pem --authority {}", "authority show {}", "profile show {}", "profile check {}", "sign bob.csr --profile {}",
     "verify ann.crt --at {}",
 ]  # fmt: skip
 
