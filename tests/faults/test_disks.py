@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -52,65 +52,82 @@ def whole(admin: Administrator, *, files: int) -> None:
     assert admin.process("store", "check").out == "the ledger is whole\n"
 
 
+class Ground(NamedTuple):
+    """Where there is little room. `short`: how a process is started so that it feels it."""
+
+    admin: Administrator
+    short: dict[str, Any]
+    give_back: Callable[[], None]
+
+
+#: A disk of 1 MiB where this process may mount one; a limit on the size of files, which the kernel keeps everywhere.
+MOUNTED = ["mount"] if disks.may_mount() else []
+SMALL = pytest.mark.parametrize("way", [*MOUNTED, "limit"])
+
+
 @contextlib.contextmanager
-def little_room(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB, or a folder where the kernel refuses larger files if nothing may be mounted here."""
+def little_room(template: Path, tmp_path: Path, way: str) -> Iterator[Ground]:
+    """A disk that fills up after some certificates."""
     root = tmp_path / "disk"
-    if disks.may_mount():
-        with disks.small(root):
-            yield root
-    else:
-        root.mkdir()
-        yield root
+    root.mkdir()
+    with disks.small(root) if way == "mount" else contextlib.nullcontext():
+        admin = place(template, root)
+        if way == "mount":
+            yield Ground(admin, {}, lambda: shutil.rmtree(admin.folder / "out"))
+        else:
+            yield Ground(admin, {"preexec_fn": disks.files_end_at((admin.home / "ledger.db").stat().st_size + 50_000)}, lambda: None)
 
 
-def no_room(admin: Administrator) -> Callable[[], None]:
-    """Takes the room away; what is given back gives it back."""
-    if disks.may_mount():
-        return disks.ballast(admin.home.parent).unlink
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+@contextlib.contextmanager
+def no_room(template: Path, tmp_path: Path, way: str) -> Iterator[Ground]:
+    """A disk without a single byte left."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    with disks.small(root) if way == "mount" else contextlib.nullcontext():
+        admin = place(template, root)
+        if way == "mount":
+            yield Ground(admin, {}, disks.ballast(root).unlink)
+        else:
+            yield Ground(admin, {"preexec_fn": disks.files_end_at(0)}, lambda: None)
 
 
 @pytest.mark.slow
-def test_a_disk_of_one_mebibyte_fills_up(flat_template: Path, tmp_path: Path) -> None:
-    with little_room(tmp_path) as root:
-        admin = place(flat_template, root)
-        give_back = no_room(admin) if not disks.may_mount() else lambda: shutil.rmtree(root / "work" / "out")
+@SMALL
+def test_a_disk_of_one_mebibyte_fills_up(way: str, flat_template: Path, tmp_path: Path) -> None:
+    with little_room(flat_template, tmp_path, way) as ground:
+        admin = ground.admin
         issued = 0
         for number in range(400):
-            answer = admin.process("issue", "client", f"p{number}", "--out", "out", "--json", code=None)
+            answer = admin.process("issue", "client", f"p{number}", "--out", "out", "--json", code=None, **ground.short)
             if answer.code:
                 break
             issued += 1
+        assert issued
         assert answer.code == 4, answer.err
         assert "no room is left" in answer.err
         assert "make room and try again" in answer.err or "was issued" in answer.err
+        assert faults.torn(admin.home.parent) == []
+        ground.give_back()
         assert faults.known(admin.home, admin.folder) == []
-        assert faults.torn(root) == []
         with faults.opened(admin.home) as authority:
             assert len(authority.reads.certificates("c.state = 'released' AND h.kind = 'person'")) >= issued + 1
-        give_back()
         whole(admin, files=2)
         admin.process("issue", "client", "later", "--out", "later")
 
 
 @pytest.mark.slow
-def test_no_room_at_all(flat_template: Path, tmp_path: Path) -> None:
-    with little_room(tmp_path) as root:
-        admin = place(flat_template, root)
-        give_back = no_room(admin)
-        before = admin.sql("SELECT count(*) FROM audit") if not disks.may_mount() else None
+@SMALL
+def test_no_room_at_all(way: str, flat_template: Path, tmp_path: Path) -> None:
+    with no_room(flat_template, tmp_path, way) as ground:
+        admin = ground.admin
         for words in CHANGES:
-            answer = admin.process(*words.split(), code=None)
+            answer = admin.process(*words.split(), code=None, **ground.short)
             assert (answer.code, "no room is left" in answer.err) == (4, True), f"{words}: {answer.code} {answer.err}"
             assert "Traceback" not in answer.err
         for words in LOOKS:
-            answer = admin.process(*words.split(), code=None)
+            answer = admin.process(*words.split(), code=None, **ground.short)
             assert answer.code == 0 or (answer.code, "no room is left" in answer.err) == (4, True), f"{words}: {answer.err}"
-        give_back()
-        assert before in (None, admin.sql("SELECT count(*) FROM audit"))
+        ground.give_back()
         whole(admin, files=2)
         for words in CHANGES:
             if not words.startswith(("hold", "leave", "people set")):
@@ -118,58 +135,41 @@ def test_no_room_at_all(flat_template: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 20_000, 100_000])
+@pytest.mark.parametrize("size", [1000, 20_000, 100_000])
 def test_files_may_not_grow(size: int, flat_template: Path, tmp_path: Path) -> None:
-    """The same everywhere, without a disk of its own: the kernel refuses every byte beyond `size` in any file."""
+    """Some files fit, others do not: every byte beyond `size` in any file is refused."""
     admin = place(flat_template, tmp_path)
     for words in CHANGES:
-        line = [*administrator.COMMAND, *words.split()]
-        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); " + line[2]
-        done = subprocess.run([sys.executable, "-c", limit, *line[3:]], capture_output=True, text=True, cwd=admin.folder, env=admin.environment(), check=False)
-        assert done.returncode in (0, 1, 4), f"{words}: {done.stderr}"
-        assert done.returncode != 4 or "no room is left" in done.stderr
-        assert size or done.returncode == 4, f"{words}: {done.stderr}"
-        assert "Traceback" not in done.stderr
+        answer = admin.process(*words.split(), code=None, preexec_fn=disks.files_end_at(size))
+        assert answer.code in (0, 1, 4), f"{words}: {answer.err}"
+        assert answer.code != 4 or "no room is left" in answer.err
+        assert "Traceback" not in answer.err
     assert faults.torn(tmp_path) == []
     assert faults.known(admin.home, admin.folder) == []
     faults.heal(admin.home)
 
 
 @pytest.mark.slow
-def test_a_read_only_folder(template: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [*MOUNTED, "permissions"])
+def test_a_read_only_folder(way: str, template: Path, tmp_path: Path) -> None:
     root = tmp_path / "disk"
     root.mkdir()
     admin = place(template, root)
     before = admin.print()
     (tmp_path / "elsewhere").mkdir()
-    if disks.may_mount():
-        with disks.read_only(root):
-            _refused(admin, tmp_path)
-    else:
-        for folder in (admin.home, admin.folder):
-            folder.chmod(0o500)
-        try:
-            _refused(admin, tmp_path)
-        finally:
-            for folder in (admin.home, admin.folder):
-                folder.chmod(0o700)
+    with disks.read_only(root) if way == "mount" else disks.forbidden(root) as how:
+        for folder in (admin.folder, tmp_path / "elsewhere"):
+            for words in CHANGES:
+                answer = Administrator(admin.home, folder).process(*words.split(), code=None, **how)
+                assert (answer.code, "cannot be written" in answer.err) == (3, True), f"{words}: {answer.code} {answer.err}"
+                assert "Traceback" not in answer.err
+        for words in LOOKS:
+            answer = admin.process(*words.split(), code=None, **how)
+            assert answer.code == 0 or (answer.code, "cannot be written" in answer.err) == (3, True), f"{words}: {answer.err}"
+        assert admin.process("init", "Another", "--home", str(admin.folder / "new"), "--unencrypted-keys", code=None, **how).code == 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
     assert admin.print() == before
     whole(admin, files=2)
-
-
-def _refused(admin: Administrator, tmp_path: Path) -> None:
-    somewhere_else = Administrator(admin.home, tmp_path / "elsewhere")
-    for typed in (admin, somewhere_else):
-        for words in CHANGES:
-            answer = typed.process(*words.split(), code=None)
-            assert answer.code == 3, f"{words}: {answer.code} {answer.err}"
-            assert "cannot be written" in answer.err
-            assert "Traceback" not in answer.err
-    for words in LOOKS:
-        answer = admin.process(*words.split(), code=None)
-        assert answer.code == 0 or (answer.code, "cannot be written" in answer.err) == (3, True), f"{words}: {answer.err}"
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-    assert admin.process("init", "Another", "--home", str(admin.folder / "new"), "--unencrypted-keys", code=None).code == 3
 
 
 _HOLD = """

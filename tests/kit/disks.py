@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 
 def may_mount() -> bool:
     """Whether this process may mount: root, and not in a container that was denied it."""
-    return os.geteuid() == 0 and shutil.which("mount") is not None and _mounts()
-
-
-def _mounts() -> bool:
-    import tempfile
-
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return False
     with tempfile.TemporaryDirectory() as place:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False)
         if done.returncode == 0:
@@ -33,11 +33,36 @@ def small(place: Path, size: str = "1m") -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def read_only(place: Path) -> Iterator[Path]:
-    """The folder as a file system that is mounted read-only."""
+def read_only(place: Path) -> Iterator[dict[str, Any]]:
+    """The folder as a file system that is mounted read-only. Gives what a process needs to be told when it is started: nothing."""
     with _mounted(place, "--bind", str(place)):
         subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True, capture_output=True)
-        yield place
+        yield {}
+
+
+@contextlib.contextmanager
+def forbidden(place: Path) -> Iterator[dict[str, Any]]:
+    """The folder with everything in it belongs to us and may not be written. Gives how a process is started that keeps to this even as root."""
+    modes = {path: path.stat().st_mode for path in (place, *place.rglob("*"))}
+    for path, mode in modes.items():
+        path.chmod(mode & 0o555)
+    try:
+        yield {"preexec_fn": _obey}
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+
+
+def _obey() -> None:
+    """From the next program on root keeps to the modes of files, too: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH leave the bounding set (capabilities(7))."""
+    if os.geteuid() == 0:
+        for capability in (1, 2):
+            ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def files_end_at(size: int) -> Callable[[], None]:
+    """For `preexec_fn`: no file may become larger than this (bytes)."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @contextlib.contextmanager
