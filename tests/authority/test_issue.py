@@ -15,7 +15,7 @@ from gatekey.authority.reconcile import reconcile
 from gatekey.errors import Conflict, GatekeyError, Misconfigured, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.lint.table import Finding
-from gatekey.store.ledger import LEASE
+from gatekey.store.admission import LEASE
 from gatekey.testing import FakeClock
 from gatekey.x509 import signature
 from gatekey.x509.certificate import encode_tbs, read_certificate

@@ -19,7 +19,7 @@ from gatekey.authority.verify import verify
 from gatekey.errors import GatekeyError, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.model.instants import DAY, HOUR
-from gatekey.store.ledger import AHEAD, LEASE
+from gatekey.store.admission import AHEAD, LEASE
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.crl import read_crl
 from kit import faults

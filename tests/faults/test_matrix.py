@@ -22,7 +22,7 @@ from gatekey.errors import GatekeyError
 from gatekey.keys import material
 from gatekey.ports import SystemClock
 from gatekey.store import schema
-from gatekey.store.ledger import LEASE
+from gatekey.store.admission import LEASE
 from kit import administrator, faults
 from kit.administrator import Administrator, Answer, typed
 from kit.corp import Corp

@@ -23,7 +23,7 @@ from gatekey.authority.reconcile import reconcile
 from gatekey.errors import GatekeyError
 from gatekey.keys import material
 from gatekey.model.request import CertificateId
-from gatekey.store.ledger import LEASE
+from gatekey.store.admission import LEASE
 from gatekey.testing import FakeClock, FakeEntropy
 from gatekey.x509.crl import read_crl
 from kit import administrator

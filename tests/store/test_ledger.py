@@ -15,7 +15,8 @@ from gatekey.errors import Conflict, GatekeyError, NotFound, Refused, Unavailabl
 from gatekey.lifecycle import Draft, Recorded, Signed
 from gatekey.model.holder import Holder
 from gatekey.model.request import CertificateId
-from gatekey.store.ledger import AHEAD, HOLD, IDEMPOTENCY, LEASE, fingerprint
+from gatekey.store.admission import AHEAD, IDEMPOTENCY, LEASE
+from gatekey.store.ledger import HOLD, fingerprint
 from kit.scribe import DAY, NOW, Scribe
 
 

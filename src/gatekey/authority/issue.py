@@ -21,13 +21,14 @@ from ..lint.certificates import lint_certificate
 from ..model.holder import Holder
 from ..model.plan import NameConstraints, Plan, Urls
 from ..model.record import AuthorityRecord
-from ..model.request import HolderFacts, KeyFacts, Request
+from ..model.request import Request
 from ..policy.decide import decide
 from ..ports import Signer
 from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
-from ..x509.spki import PublicKey, key_identifier, read_spki
+from ..x509.spki import key_identifier, read_spki
+from .facts import Met, holder_facts, key_facts, met
 from .reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *,
     if len(batch) == 1 and (earlier := _earlier(authority, batch[0][0], now)):
         return [earlier]
     drafts = []
+    known = met(authority, batch)
     for request, holder in batch:
-        plan = decide_for(authority, request, holder, now, alone=alone)  # 1 and 2
+        plan = decide_for(authority, request, holder, now, alone=alone, known=known)  # 1 and 2
         for note in plan.notes:
             say(note)
         drafts.append((draft(authority, request, plan, say), holder))  # 3
@@ -89,17 +91,27 @@ def _earlier(authority: Authority, request: Request, now: int) -> Released | Non
     return authority.ledger.earlier(request.requester, request.idempotency, request_digest(request), now)
 
 
-def decide_for(authority: Authority, request: Request, holder: Holder, now: int, *, alone: bool = False, constraints: NameConstraints | None = None) -> Plan:
-    """Steps 1 and 2. Raises Refused with all reasons."""
+def decide_for(
+    authority: Authority,
+    request: Request,
+    holder: Holder,
+    now: int,
+    *,
+    alone: bool = False,
+    constraints: NameConstraints | None = None,
+    known: Met | None = None,
+) -> Plan:
+    """Steps 1 and 2. `known`: what was asked for a whole batch already. Raises Refused with all reasons."""
+    known = known or met(authority, [(request, holder)])
     profile = authority.profile(request.profile)
     self_signed = request.issuer == request.holder.removeprefix("authority:")
     issuer = None if self_signed else authority.issuing(request.issuer)
     decision = decide(
         profile,
         request,
-        key_facts(authority, request, holder),
+        key_facts(request, holder, known),
         issuer.facts if issuer else None,
-        _holder_facts(authority, request, holder, now, alone=alone),
+        holder_facts(authority, request, holder, known, now, alone=alone),
         now,
         urls=urls_for(authority, request.issuer),
         constraints=constraints,
@@ -107,51 +119,6 @@ def decide_for(authority: Authority, request: Request, holder: Holder, now: int,
     if isinstance(decision, Refused):
         raise decision
     return decision
-
-
-def key_facts(authority: Authority, request: Request, holder: Holder) -> KeyFacts:
-    """Step 1 for the key: what it is, whether it is weak, and where the ledger has met it."""
-    public = read_spki(request.spki)
-    digest = public.sha256
-    met = authority.reads.by_key(digest)
-    own = next((r.holder.removeprefix("authority:") for r in met if r.kind == "authority"), "")
-    # Web servers may share a key, as nodes of one site do; people and devices may not.
-    other = next((r.holder for r in met if r.kind != "authority" and r.holder != request.holder and not r.kind == holder.kind == "server"), "")
-    return KeyFacts(
-        label=public.label,
-        described=public.described,
-        bits=public.bits,
-        exponent=public.exponent,
-        sha256=digest,
-        weaknesses=_weaknesses(request, public),
-        compromised=authority.reads.compromised(digest),
-        # A CA's key may be certified again as that same CA, never as anything else.
-        authority="" if request.holder == f"authority:{own}" else own,
-        other_holder=other,
-    )
-
-
-def _weaknesses(request: Request, public: PublicKey) -> tuple[str, ...]:
-    """Only keys that come from outside: ours were made by OpenSSL a moment ago."""
-    if request.proof == "made-here":
-        return ()
-    from .weakness import weaknesses  # loads badkeys, 0.1 s, for RSA keys and where there is a block list
-
-    return weaknesses(public)
-
-
-def _holder_facts(authority: Authority, request: Request, holder: Holder, now: int, *, alone: bool) -> HolderFacts:
-    known = authority.reads.holder(holder.login)
-    live = ""
-    if alone and known and known.kind == holder.kind:
-        lineage = ""
-        for record in authority.reads.by_holder(known.login):
-            if request.renews and record.id == request.renews:
-                lineage = record.lineage
-        for record in authority.reads.by_holder(known.login):
-            if record.device == request.device and record.alive(now) and record.lineage != lineage:
-                live = record.serial
-    return HolderFacts(holder.login, holder.kind, left=bool(known and known.left_at), live=live)
 
 
 def urls_for(authority: Authority, issuer: str) -> Urls:

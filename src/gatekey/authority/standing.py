@@ -6,8 +6,10 @@ transaction, so its number tells whether there is something new, and its events 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from ..model.request import CertificateId
 from ..model.standing import EXPIRED, LEFT, NOT_YET, STALE, UNKNOWN, WRONG_GROUP, Decision, Known
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Standing:
         self._issuers = issuers
         self._sites = sites
         self._known: dict[tuple[str, str], Known] = {}
-        self._of: dict[str, set[tuple[str, str]]] = {}
+        self._of: dict[str, set[CertificateId]] = {}
         self._gone: set[str] = set()
         self._event = -1
         self.checked_at = 0
@@ -66,43 +68,41 @@ class Standing:
     def _follow(self, first: int) -> int:
         """Takes in the events from `first` on and answers with the number of the last."""
         last = 0
-        certificates: set[tuple[str, str]] = set()
+        certificates: set[CertificateId] = set()
         logins: set[str] = set()
-        for event in self._reads.events(first):
-            if event.action.startswith("certificate."):
-                issuer, _, serial = event.subject.partition("/")
-                certificates.add((issuer, serial))
-            elif event.action.startswith("holder."):
-                logins.add(event.subject)
-            last = event.number
-        for login in logins:
-            holder = self._reads.holder(login)
-            if holder and holder.left_at:
-                self._gone.add(login)
-            else:
-                self._gone.discard(login)
+        for number, action, subject in self._reads.changes(first):
+            if action.startswith("certificate.") and action != "certificate.record":  # what was never released opens no door
+                issuer, _, serial = subject.partition("/")
+                certificates.add(CertificateId(issuer, serial))
+            elif action.startswith("holder."):
+                logins.add(subject)
+            last = number
+        for login, holder in self._named(logins).items():
+            self._gone.add(login) if holder.left_at else self._gone.discard(login)
             certificates |= self._of.get(login, set())
-        for issuer, serial in certificates:
-            self._again(issuer, serial)
+        self._again(certificates)
         return last
 
-    def _again(self, issuer: str, serial: str) -> None:
-        """Reads one certificate anew."""
-        known = self._known.pop((issuer, serial), None)
-        if known:
-            self._of[known.login].discard((issuer, serial))
-        if issuer not in self._issuers.values():
-            return
-        for record in self._reads.by_id(issuer, serial):
-            if record.state == "released" and record.revoked_at is None:
-                self._put(record, self._reads.holder(record.holder))
+    def _named(self, logins: Collection[str]) -> dict[str, Holder]:
+        return {holder.login: holder for holder in self._reads.holders_named(sorted(logins)).values()}
+
+    def _again(self, certificates: set[CertificateId]) -> None:
+        """Reads these certificates anew: all of them together, since a busy authority issues hundreds between two looks."""
+        ours = [one for one in certificates if one.issuer in self._issuers.values()]
+        live = [one for one in self._reads.by_ids(ours) if one.state == "released" and one.revoked_at is None]
+        holders = self._named({record.holder for record in live})
+        for record in live:  # in place of what was known: whoever is let in now must not be unknown in between
+            self._put(record, holders.get(record.holder))
+        for one in certificates - {record.id for record in live}:
+            if known := self._known.pop(one, None):
+                self._of[known.login].discard(one)
 
     def _put(self, record: CertificateRecord, holder: Holder | None) -> None:
         if holder is None or record.kind == "authority" or record.profile == "ocsp-responder":  # theirs are for signing, not for doors
             return
         if holder.left_at:
             self._gone.add(holder.login)
-        key = (record.issuer, record.serial)
+        key = record.id
         self._known[key] = Known(
             record.issuer, record.serial, record.not_before, record.not_after, holder.login, holder.name, holder.email, holder.groups, record.device
         )

@@ -13,6 +13,7 @@ from ..model.record import CertificateRecord
 from ..model.request import Request
 from ..model.status import RELEASED
 from ..store.ledger import fingerprint
+from .facts import met
 from .issue import decide_for, draft, sign
 
 if TYPE_CHECKING:
@@ -56,10 +57,14 @@ def issue_each(authority: Authority, batch: Sequence[Asked]) -> list[Outcome]:
     drafts: list[_Drafted] = []
     signers: dict[str, Signer] = {}
     now = authority.now()
+    try:
+        known = met(authority, [(asked.request, asked.holder) for asked in batch])
+    except GatekeyError as refused:
+        return [Outcome(refused=refused)] * len(batch)
     for place, asked in enumerate(batch):
         notes: list[str] = []
         try:
-            plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone)  # 1 and 2
+            plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone, known=known)  # 1 and 2
             drafted = draft(authority, asked.request, plan, notes.append)  # 3
             if drafted.issuer not in signers:
                 signers[drafted.issuer] = authority.signer(drafted.issuer)  # a key that is away is found out before anything is recorded

@@ -83,8 +83,8 @@ class Ocsp:
         if self._event < 0 or newest - self._event > MOST_EVENTS:
             subjects = None
         else:
-            events = self._authority.reads.events(self._event + 1)
-            subjects = [event.subject.partition("/") for event in events if event.action.startswith("certificate.")]
+            changes = self._authority.reads.changes(self._event + 1)
+            subjects = [subject.partition("/") for _, action, subject in changes if action.startswith("certificate.")]
         with self._lock:
             if subjects is None:
                 self._clear()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..errors import Conflict, Unavailable
+from .admission import AHEAD, IDEMPOTENCY, LEASE
 from .database import Transaction
-from .ledger import AHEAD, IDEMPOTENCY, LEASE
 
 #: The status of a row whose answer is still being made.
 _OPEN = 0

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .dialect import SQLite
 
 Row = tuple[Any, ...]
+
+
+#: Values in one question of `Transaction.among`.
+_TOGETHER = 128
+
+
+@functools.cache
+def _insertion(table: str, columns: tuple[str, ...]) -> str:
+    marks = ", ".join(f":{column}" for column in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  names from our own source
+
+
+@functools.cache
+def _listed(sql: str, size: int) -> str:
+    """`sql` with `size` marks in place of its `{}` or `{lower}`."""
+    marks = [f":v{place}" for place in range(size)]
+    return sql.format(", ".join(marks), lower=", ".join(f"lower({mark})" for mark in marks))
 
 
 class Transaction:
@@ -25,9 +43,13 @@ class Transaction:
         """Executes; answers with the number of rows that were changed."""
         return int(self._dialect.execute(self._connection, sql, values).rowcount)
 
+    def run_each(self, sql: str, rows: Sequence[dict[str, Any]]) -> int:
+        """The same statement for each row; answers with the number of rows that were changed in all."""
+        return self._dialect.execute_many(self._connection, sql, rows)
+
     def one(self, sql: str, **values: Any) -> Row | None:
-        row = self._dialect.execute(self._connection, sql, values).fetchone()
-        return None if row is None else tuple(row)
+        row: Row | None = self._dialect.execute(self._connection, sql, values).fetchone()
+        return row
 
     def all(self, sql: str, **values: Any) -> list[Row]:
         return list(self._dialect.execute(self._connection, sql, values).fetchall())
@@ -36,11 +58,20 @@ class Transaction:
         """Rows one by one, for results that may be large."""
         yield from self._dialect.execute(self._connection, sql, values)
 
-    def insert(self, table: str, row: dict[str, Any]) -> None:
-        """One row. Table and columns are names from our own source, never words from outside."""
-        columns = ", ".join(row)
-        marks = ", ".join(f":{column}" for column in row)
-        self._dialect.execute(self._connection, f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608
+    def among(self, sql: str, values: Sequence[Any], **more: Any) -> list[Row]:
+        """Rows of a question about many values at once. `sql` has `{}` where the list goes: `login IN ({})`, `lower(login) IN ({lower})` to fold each."""
+        found: list[Row] = []
+        for start in range(0, len(values), _TOGETHER):
+            some = values[start : start + _TOGETHER]
+            size = 1 << (len(some) - 1).bit_length()  # few forms of one question, so that the engine keeps them all: the last value fills up the list
+            named = {f"v{place}": some[min(place, len(some) - 1)] for place in range(size)}
+            found += self._dialect.execute(self._connection, _listed(sql, size), {**named, **more}).fetchall()
+        return found
+
+    def insert(self, table: str, *rows: dict[str, Any]) -> None:
+        """Rows with the same columns. Table and columns are names from our own source, never words from outside."""
+        if rows:
+            self._dialect.execute_many(self._connection, _insertion(table, tuple(rows[0])), rows)
 
 
 class Database:

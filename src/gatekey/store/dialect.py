@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,6 +94,10 @@ class SQLite:
 
     def execute(self, connection: sqlite3.Connection, sql: str, values: dict[str, Any]) -> sqlite3.Cursor:
         return connection.execute(sql, values)
+
+    def execute_many(self, connection: sqlite3.Connection, sql: str, rows: Sequence[dict[str, Any]]) -> int:
+        """The same statement for each row; answers with the number of rows that were changed."""
+        return int(connection.executemany(sql, rows).rowcount)
 
     def whole(self, connection: sqlite3.Connection) -> list[str]:
         """What the engine itself finds wrong with the file."""

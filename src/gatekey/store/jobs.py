@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from . import takeover
+from .admission import AHEAD
 from .database import Transaction
-from .ledger import AHEAD
 
 #: A clock that was ahead when a job ended or was taken must not keep it waiting until that time comes: CRLs would run out meanwhile.
 _FREE = f"(due_at <= :now OR done_at > :now + {AHEAD}) AND (lease_until <= :now OR lease_until > :now + :lease + {AHEAD})"

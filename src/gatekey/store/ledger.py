@@ -14,28 +14,16 @@ from ..lifecycle import Draft, Recorded, Released, Signed
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, Taken
 from ..model.request import CertificateId
-from . import audit, people, takeover
+from . import admission, audit, people, takeover
+from .admission import AHEAD, ALIVE, AT_WORK, IDEMPOTENCY, LEASE
 from .audit import Event
 from .database import Database, Transaction
 
-#: How long a draft may stay unsigned before anybody may abandon it (seconds).
-LEASE = 120
-#: A lease that ends later than this beyond a whole one was given by a clock that was ahead; it counts as over, or the draft would stay for ever (seconds).
-AHEAD = 3600
-#: How long the answer to an idempotency key is kept (seconds).
-IDEMPOTENCY = 7 * 86400
 #: Released CRLs of an issuer that are kept besides the newest.
 OLD_CRLS = 2
 
 Entry = Callable[[str, int, str | None], bytes]
 HOLD = "certificate-hold"
-
-#: SQL: whether a draft's process may still be at work. Nobody is harmed where clocks jump and this is wrong: a release and an abandoning exclude each other.
-AT_WORK = f"lease_until BETWEEN :now AND :now + {LEASE + AHEAD}"
-
-# A certificate that can still open a door, now or after `unhold`.
-_ALIVE = "state <> 'abandoned' AND (revoked_at IS NULL OR revoked_reason = 'certificate-hold') AND not_after >= :now"
-
 
 class Ledger:
     """Certificates, CRLs and revocations. `assemble(tbs, signature)` puts the DER together (x509 does it; the store does not speak ASN.1)."""
@@ -57,63 +45,15 @@ class Ledger:
     ) -> list[Recorded]:
         """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each."""
         each = [alone] * len(drafts) if isinstance(alone, bool) else alone
-        events: list[Event] = []
         with self.db.transaction("record certificates") as tx:
             if founds:
                 tx.insert("authority", {**founds._asdict(), "position": _count(tx, "authority")})
-            for (draft, holder), only_one in zip(drafts, each, strict=True):
-                events.append(self._record(tx, draft, holder, owner, now, only_one))
+            room = admission.room(tx, drafts, each, now)
+            events = [event for (draft, holder), only in zip(drafts, each, strict=True) for event in admission.admit(tx, room, draft, holder, now, alone=only)]
+            more = {"state": "recorded", "owner": owner, "lease_until": now + LEASE, "recorded_at": now}
+            tx.insert("certificate", *({**draft.row, **more, "issuer": draft.issuer, "serial": draft.number, "tbs": draft.tbs} for draft, _ in drafts))
             audit.append(tx, now, *events)
         return [Recorded(draft, owner) for draft, _ in drafts]
-
-    def _record(self, tx: Transaction, draft: Draft, holder: Holder, owner: str, now: int, alone: bool) -> Event:
-        row = draft.row
-        people.ensure(tx, holder, str(row["requester"]), now)
-        if row["device"]:
-            people.ensure_device(tx, holder.login, str(row["device"]), now)
-        if tx.one("SELECT 1 FROM compromised_key WHERE spki_sha256 = :key", key=row["spki_sha256"]):
-            raise Refused("key-compromised", "this key was reported as compromised while the request was under way", hint="make a new key")
-        if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial", issuer=draft.issuer, serial=draft.number):
-            raise Conflict("serial-used", f"serial {draft.number} exists already; it is never used twice", hint="try again")
-        if alone:
-            other = tx.one(
-                f"SELECT serial, state FROM certificate WHERE holder = :holder AND device = :device AND lineage <> :lineage AND {_ALIVE}"  # noqa: S608
-                f" AND (state = 'released' OR {AT_WORK}) ORDER BY state DESC",
-                holder=holder.login,
-                device=row["device"],
-                lineage=row["lineage"],
-                now=now,
-            )
-            if other and other[1] == "recorded":
-                raise Unavailable(
-                    "certificate-in-flight",
-                    f"another process is making a certificate for {holder.login} and this device, or was interrupted",
-                    hint=f"try again in a moment; what was interrupted is out of the way after {LEASE} seconds",
-                )
-            if other:
-                raise Refused("certificate-exists", f"{holder.login} got a certificate for this device a moment ago", hint=f"gatekey renew {other[0]}")
-        if row["idempotency"]:
-            tx.run(
-                "UPDATE certificate SET idempotency = NULL WHERE requester = :requester AND idempotency = :key AND recorded_at < :old",
-                requester=row["requester"],
-                key=row["idempotency"],
-                old=now - IDEMPOTENCY,
-            )
-            if tx.one(
-                "SELECT 1 FROM certificate WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned'",
-                requester=row["requester"],
-                key=row["idempotency"],
-            ):
-                raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
-        if row["renews"]:
-            issuer, _, serial = str(row["renews"]).partition("/")
-            if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial AND revoked_at IS NOT NULL", issuer=issuer, serial=serial):
-                raise Refused("renew-revoked", f"{serial} was taken away while its successor was under way", hint="issue a new one with a new key")
-        more = {"issuer": draft.issuer, "serial": draft.number, "state": "recorded", "tbs": draft.tbs, "owner": owner}
-        tx.insert("certificate", {**row, **more, "lease_until": now + LEASE, "recorded_at": now})
-        facts = {"profile": row["profile"], "holder": holder.login, "device": row["device"], "door": row["door"], "key": row["spki_sha256"]}
-        tx_facts = {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()}
-        return Event(str(row["requester"]), "certificate.record", f"{draft.issuer}/{draft.number}", tx_facts)
 
     def release(self, signed: Signed, *, now: int) -> Released:
         """The signature becomes durable, and only now are there bytes to hand out.
@@ -126,25 +66,24 @@ class Ledger:
     def release_many(self, batch: Sequence[Signed], *, now: int) -> list[Released]:
         """`release` for several in one commit: all or none."""
         done = [self._released(signed) for signed in batch]
-        events: list[Event] = []
+        prints = [fingerprint(released.der) for released in done]
+        rows = [
+            {"signature": one.signature, "print": print_, "now": now, "issuer": released.issuer, "serial": released.number, "owner": one.recorded.owner}
+            for one, released, print_ in zip(batch, done, prints, strict=True)
+        ]
+        events = [
+            Event(str(one.recorded.draft.row["requester"]), "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": print_})
+            for one, released, print_ in zip(batch, done, prints, strict=True)
+        ]
         with self.db.transaction("release certificates") as tx:
-            for signed, released in zip(batch, done, strict=True):
-                changed = tx.run(
-                    "UPDATE certificate SET state = 'released', signature = :signature, fingerprint = :fingerprint, released_at = :now"
-                    " WHERE issuer = :issuer AND serial = :serial AND state = 'recorded' AND owner = :owner",
-                    signature=signed.signature,
-                    fingerprint=fingerprint(released.der),
-                    now=now,
-                    issuer=released.issuer,
-                    serial=released.number,
-                    owner=signed.recorded.owner,
-                )
-                if changed != 1:
-                    raise Refused(
-                        "release-lost", f"serial {released.number} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again"
-                    )
-                requester = str(signed.recorded.draft.row["requester"])
-                events.append(Event(requester, "certificate.release", f"{released.issuer}/{released.number}", {"fingerprint": fingerprint(released.der)}))
+            changed = tx.run_each(
+                "UPDATE certificate SET state = 'released', signature = :signature, fingerprint = :print, released_at = :now"
+                " WHERE issuer = :issuer AND serial = :serial AND state = 'recorded' AND owner = :owner",
+                rows,
+            )
+            if changed != len(batch):
+                lost = _not_released(tx, done, prints)
+                raise Refused("release-lost", f"serial {lost} took longer than {LEASE} s and was abandoned; nothing was issued", hint="try again")
             audit.append(tx, now, *events)
         return done
 
@@ -272,7 +211,7 @@ class Ledger:
         """Marks a person as gone and takes every live certificate, in one transaction, so that nothing she has survives it."""
         with self.db.transaction("leave") as tx:
             people.mark_left(tx, login, at, actor)
-            rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {_ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608
+            rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608
             return self._take(tx, [CertificateId(*row) for row in rows], "affiliation-changed", at, actor, entry)
 
     def bar_key(self, spki_sha256: str, *, at: int, actor: str) -> None:
@@ -325,11 +264,12 @@ class Ledger:
         with self.db.transaction("install authority") as tx:
             if tx.one("SELECT 1 FROM authority WHERE name = :name", name=record.name):
                 raise Conflict("authority-exists", f"the authority {record.name} has its certificate already")
-            people.ensure(tx, Holder(str(row["holder"]), "authority", name=str(row["common_name"])), who, now)
+            holder = Holder(str(row["holder"]), "authority", name=str(row["common_name"]))
+            _, events = people.ensure(tx, holder, people.find(tx, holder.login), who, now)
             tx.insert("authority", {**record._asdict(), "position": _count(tx, "authority")})
             more = {"issuer": record.parent, "serial": record.serial, "state": "released", "tbs": tbs, "signature": signature, "fingerprint": fingerprint(der)}
             tx.insert("certificate", {**row, **more, "owner": "", "lease_until": now, "recorded_at": now, "released_at": now})
-            audit.append(tx, now, Event(who, "authority.install", record.name, {"fingerprint": fingerprint(der)}))
+            audit.append(tx, now, *events, Event(who, "authority.install", record.name, {"fingerprint": fingerprint(der)}))
 
     def install_crl(self, issuer: str, tbs: bytes, signature: bytes, this_update: int, next_update: int, entries: int, *, now: int, actor: str) -> None:
         """Takes in the CRL of an authority whose key is not here. Its place in our order is behind all that came before."""
@@ -363,6 +303,12 @@ class Ledger:
         return dict(zip(names, row[:5], strict=True)), self._assemble(row[5], row[6])
 
 
+def _not_released(tx: Transaction, done: Sequence[Released], prints: Sequence[str]) -> str:
+    """The serial of the first of a batch that did not become what it should."""
+    kept = {row[0] for row in tx.among("SELECT fingerprint FROM certificate WHERE fingerprint IN ({})", prints)}
+    return next((released.number for released, print_ in zip(done, prints, strict=True) if print_ not in kept), "")
+
+
 def fingerprint(der: bytes) -> str:
     """SHA-256 of the whole certificate, upper-case hex."""
     return hashlib.sha256(der).hexdigest().upper()
@@ -388,7 +334,7 @@ def _certificate(tx: Transaction, which: CertificateId) -> Any:
 def _same_key(tx: Transaction, key: str, now: int, but: CertificateId) -> list[Any]:
     # Only leaves: a CA's own certificate goes with `authority`, not with a leaf that was given the CA's key by mistake.
     return tx.all(
-        f"SELECT issuer, serial FROM certificate WHERE spki_sha256 = :key AND {_ALIVE} AND NOT (issuer = :issuer AND serial = :serial) ORDER BY recorded_at",  # noqa: S608
+        f"SELECT issuer, serial FROM certificate WHERE spki_sha256 = :key AND {ALIVE} AND NOT (issuer = :issuer AND serial = :serial) ORDER BY recorded_at",  # noqa: S608
         key=key,
         now=now,
         issuer=but.issuer,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..errors import Conflict, NotFound, Refused
 from ..model.holder import Holder
 from . import audit
 from .audit import Event
-from .database import Transaction
+from .database import Row, Transaction
 
 
 def find(tx: Transaction, login: str) -> Holder | None:
@@ -38,19 +40,39 @@ def listing(tx: Transaction, kinds: tuple[str, ...], *, group: str = "") -> list
     return [holder for holder in found if not group or group in holder.groups]
 
 
-def _holder(tx: Transaction, row: tuple[object, ...]) -> Holder:
+def _holder(tx: Transaction, row: Row) -> Holder:
     login, kind, name, email, created, left = row
     groups = tuple(str(r[0]) for r in tx.all("SELECT grp FROM membership WHERE login = :login ORDER BY grp", login=login))
     devices = tuple(str(r[0]) for r in tx.all("SELECT device FROM device WHERE login = :login ORDER BY device", login=login))
-    return Holder(str(login), str(kind), str(name), str(email or ""), groups, devices, int(str(created)), int(str(left or 0)))
+    return Holder(login, kind, name, email or "", groups, devices, created, left or 0)
 
 
-def ensure(tx: Transaction, wanted: Holder, actor: str, now: int) -> None:
-    """The holder of a new certificate: added if new, completed (e-mail, groups) if known. Refuses one who left or another e-mail for the same login."""
-    known = find(tx, wanted.login)
+def named(tx: Transaction, logins: Sequence[str]) -> dict[str, Holder]:
+    """The holders among these logins, by their login in lower case, in three questions however many there are."""
+    rows = tx.among("SELECT login, kind, name, email, created_at, left_at FROM holder WHERE lower(login) IN ({lower})", logins)
+    if not rows:
+        return {}
+    found = [row[0] for row in rows]
+    groups: dict[str, list[str]] = {}
+    devices: dict[str, list[str]] = {}
+    for login, group in sorted(tx.among("SELECT login, grp FROM membership WHERE login IN ({})", found)):
+        groups.setdefault(login, []).append(group)
+    for login, device in sorted(tx.among("SELECT login, device FROM device WHERE login IN ({})", found)):
+        devices.setdefault(login, []).append(device)
+    return {
+        login.lower(): Holder(login, kind, name, email or "", tuple(groups.get(login, ())), tuple(devices.get(login, ())), created, left or 0)
+        for login, kind, name, email, created, left in rows
+    }
+
+
+def ensure(tx: Transaction, wanted: Holder, known: Holder | None, actor: str, now: int) -> tuple[Holder, list[Event]]:
+    """The holder of a new certificate: added if new, completed (e-mail, groups, devices) if `known`. Answers with how he stands now, and what to log.
+
+    Refuses one who left, and what another kind of holder is called. Raises Refused, Conflict.
+    """
     if known is None:
-        add(tx, wanted, actor, now)
-        return
+        _free_email(tx, wanted)
+        return wanted, [_add(tx, wanted, actor, now)]
     if known.left_at:
         raise Refused("holder-left", f"{known.login} has left", hint=f"gatekey people set {known.login} --back")
     if known.kind != wanted.kind:
@@ -61,8 +83,7 @@ def ensure(tx: Transaction, wanted: Holder, actor: str, now: int) -> None:
         groups=tuple(sorted({*known.groups, *wanted.groups})),
         devices=tuple(sorted({*known.devices, *wanted.devices})),
     )
-    if changed != known:
-        change(tx, known, changed, actor, now)
+    return changed, [_change(tx, known, changed, actor, now)] if changed != known else []
 
 
 def add(tx: Transaction, holder: Holder, actor: str, now: int) -> None:
@@ -70,17 +91,24 @@ def add(tx: Transaction, holder: Holder, actor: str, now: int) -> None:
     _free_email(tx, holder)
     if find(tx, holder.login):
         raise Conflict("login-taken", f"the login {holder.login!r} exists already", hint=f"gatekey people show {holder.login!r}")
-    row = {"login": holder.login, "kind": holder.kind, "name": holder.name, "email": holder.email or None, "created_at": now}
-    tx.insert("holder", row)
+    audit.append(tx, now, _add(tx, holder, actor, now))
+
+
+def _add(tx: Transaction, holder: Holder, actor: str, now: int) -> Event:
+    tx.insert("holder", {"login": holder.login, "kind": holder.kind, "name": holder.name, "email": holder.email or None, "created_at": now})
     _put_groups(tx, holder)
     for device in holder.devices:
         ensure_device(tx, holder.login, device, now)
     facts = {"kind": holder.kind, "name": holder.name, "email": holder.email, "groups": list(holder.groups)}
-    audit.append(tx, now, Event(actor, "holder.add", holder.login, facts))
+    return Event(actor, "holder.add", holder.login, facts)
 
 
 def change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int) -> None:
-    """Writes what differs between the two values of one holder."""
+    """Writes what differs between the two values of one holder. Raises Conflict when the e-mail belongs to somebody else."""
+    audit.append(tx, now, _change(tx, known, wanted, actor, now))
+
+
+def _change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int) -> Event:
     if wanted.email.lower() != known.email.lower():
         _free_email(tx, wanted)
     tx.run(
@@ -98,7 +126,7 @@ def change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int)
         tx.run("DELETE FROM device WHERE login = :login AND device = :device", login=known.login, device=device)
     before, after = known._asdict(), wanted._asdict()
     facts = {key: list(value) if isinstance(value, tuple) else value for key, value in after.items() if value != before[key]}
-    audit.append(tx, now, Event(actor, "holder.change", known.login, facts))
+    return Event(actor, "holder.change", known.login, facts)
 
 
 def mark_left(tx: Transaction, login: str, at: int, actor: str) -> None:
@@ -123,5 +151,4 @@ def _free_email(tx: Transaction, holder: Holder) -> None:
 
 
 def _put_groups(tx: Transaction, holder: Holder) -> None:
-    for group in holder.groups:
-        tx.insert("membership", {"login": holder.login, "grp": group})
+    tx.insert("membership", *({"login": holder.login, "grp": group} for group in holder.groups))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
+from ..model.request import CertificateId
 from . import audit, people
+from .admission import AT_WORK
 from .audit import Logged
 from .database import Database, Row
-from .ledger import AT_WORK
 
 _COLUMNS = (
     "c.issuer, c.serial, c.state, c.profile, c.profile_sha256, c.holder, h.kind, c.device, c.common_name, c.alternatives, c.not_before, c.not_after,"
@@ -102,6 +103,13 @@ class Reads:
         """The one certificate of this issuer and serial, or none: by the table's own key, which `by_serial` cannot use."""
         return self.certificates("c.issuer = :issuer AND c.serial = :serial AND c.state <> 'recorded'", issuer=issuer, serial=serial)
 
+    def by_ids(self, which: Sequence[CertificateId]) -> list[CertificateRecord]:
+        """Those of these certificates that exist, in no order."""
+        with self._db.read() as tx:
+            found = [_record(row) for row in tx.among(f"{_FROM} WHERE c.serial IN ({{}}) AND c.state <> 'recorded'", [one.serial for one in which])]
+        wanted = set(which)
+        return [record for record in found if record.id in wanted]
+
     def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
         return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
 
@@ -110,6 +118,15 @@ class Reads:
 
     def by_key(self, spki_sha256: str) -> list[CertificateRecord]:
         return self.certificates("c.spki_sha256 = :key AND c.state <> 'abandoned'", key=spki_sha256)
+
+    def holders_of_keys(self, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Key (SHA-256 of its SPKI), holder and kind of holder, for each certificate with one of these keys; those that came to nothing do not count."""
+        sql = (
+            "SELECT c.spki_sha256, c.holder, h.kind FROM certificate c JOIN holder h ON h.login = c.holder"
+            " WHERE c.spki_sha256 IN ({}) AND c.state <> 'abandoned' ORDER BY c.recorded_at, c.serial"
+        )
+        with self._db.read() as tx:
+            return [(key, holder, kind) for key, holder, kind in tx.among(sql, keys)]
 
     def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
         """Certificates of these issuers that let somebody in at `now`."""
@@ -196,9 +213,10 @@ class Reads:
         with self._db.read() as tx:
             return [AuthorityRecord(*row) for row in tx.all("SELECT name, role, side, parent, serial, created_at FROM authority ORDER BY position")]
 
-    def compromised(self, spki_sha256: str) -> bool:
+    def compromised(self, *keys: str) -> set[str]:
+        """Those of these keys (SHA-256 of their SPKI) that were reported as compromised."""
         with self._db.read() as tx:
-            return tx.one("SELECT 1 FROM compromised_key WHERE spki_sha256 = :key", key=spki_sha256) is not None
+            return {row[0] for row in tx.among("SELECT spki_sha256 FROM compromised_key WHERE spki_sha256 IN ({})", keys)}
 
     def holder(self, login: str) -> Holder | None:
         with self._db.read() as tx:
@@ -208,9 +226,19 @@ class Reads:
         with self._db.read() as tx:
             return people.find_by_email(tx, email)
 
+    def holders_named(self, logins: Sequence[str]) -> dict[str, Holder]:
+        """The holders among these logins, by their login in lower case."""
+        with self._db.read() as tx:
+            return people.named(tx, logins)
+
     def holders(self, *kinds: str, group: str = "") -> list[Holder]:
         with self._db.read() as tx:
             return people.listing(tx, kinds, group=group)
+
+    def changes(self, first: int) -> list[tuple[int, str, str]]:
+        """Number, action and subject of the audit events from `first` on."""
+        with self._db.read() as tx:
+            return audit.changes(tx, first)
 
     def events(self, first: int = 1) -> Iterator[Logged]:
         """The audit log from event `first` on."""

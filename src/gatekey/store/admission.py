@@ -1,0 +1,122 @@
+"""Whether drafts may be recorded, asked inside the transaction that records them: what policy saw may have changed since. What a lease is, as SQL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import Conflict, Refused, Unavailable
+from ..lifecycle import Draft
+from ..model.holder import Holder
+from . import people
+from .audit import Event
+from .database import Transaction
+
+#: How long a draft may stay unsigned before anybody may abandon it (seconds).
+LEASE = 120
+#: A lease that ends later than this beyond a whole one was given by a clock that was ahead; it counts as over, or the draft would stay for ever (seconds).
+AHEAD = 3600
+#: How long the answer to an idempotency key is kept (seconds).
+IDEMPOTENCY = 7 * 86400
+#: SQL: whether a draft's process may still be at work. Nobody is harmed where clocks jump and this is wrong: a release and an abandoning exclude each other.
+AT_WORK = f"lease_until BETWEEN :now AND :now + {LEASE + AHEAD}"
+#: SQL: a certificate that can still open a door, now or after `unhold`.
+ALIVE = "state <> 'abandoned' AND (revoked_at IS NULL OR revoked_reason = 'certificate-hold') AND not_after >= :now"
+
+
+class Live(NamedTuple):
+    """A certificate that opens a door, or is about to."""
+
+    lineage: str
+    serial: str
+    state: str
+
+
+class Room(NamedTuple):
+    """What the ledger holds of the holders, keys and serials of a batch; each admission adds what it takes.
+
+    `holders` by login in lower case, `live` by holder and device, `asked`: requester and idempotency key of this batch.
+    """
+
+    holders: dict[str, Holder]
+    compromised: set[str]
+    serials: set[tuple[str, str]]
+    live: dict[tuple[str, str], list[Live]]
+    asked: set[tuple[str, str]]
+
+
+def room(tx: Transaction, drafts: Sequence[tuple[Draft, Holder]], alone: Sequence[bool], now: int) -> Room:
+    """Asks for all of a batch at once, in a few questions however large it is. `alone`: which of them must be the only one of their holder and device."""
+    keys = [str(draft.row["spki_sha256"]) for draft, _ in drafts]
+    live: dict[tuple[str, str], list[Live]] = {}
+    for holder, device, *rest in tx.among(
+        f"SELECT holder, device, lineage, serial, state FROM certificate WHERE holder IN ({{}}) AND {ALIVE} AND (state = 'released' OR {AT_WORK})",  # noqa: S608
+        [holder.login for (_, holder), only in zip(drafts, alone, strict=True) if only],
+        now=now,
+    ):
+        live.setdefault((holder, device), []).append(Live(*rest))
+    return Room(
+        people.named(tx, [holder.login for _, holder in drafts]),
+        {row[0] for row in tx.among("SELECT spki_sha256 FROM compromised_key WHERE spki_sha256 IN ({})", keys)},
+        {(issuer, serial) for issuer, serial in tx.among("SELECT issuer, serial FROM certificate WHERE serial IN ({})", [draft.number for draft, _ in drafts])},
+        live,
+        set(),
+    )
+
+
+def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, *, alone: bool) -> list[Event]:
+    """Makes room for a draft: its holder and device are there, and nothing speaks against it. Answers with what to log.
+
+    Raises Refused (he left, the key was reported, there is a certificate already, what it renews was taken away), Conflict, Unavailable (in flight).
+    """
+    row, device = draft.row, str(draft.row["device"])
+    requester, key = str(row["requester"]), row["idempotency"]
+    stands, events = people.ensure(tx, holder, known.holders.get(holder.login.lower()), requester, now)
+    if device and device not in stands.devices:
+        people.ensure_device(tx, stands.login, device, now)
+        stands = stands._replace(devices=(*stands.devices, device))
+    known.holders[holder.login.lower()] = stands
+    if row["spki_sha256"] in known.compromised:
+        raise Refused("key-compromised", "this key was reported as compromised while the request was under way", hint="make a new key")
+    if (draft.issuer, draft.number) in known.serials:
+        raise Conflict("serial-used", f"serial {draft.number} exists already; it is never used twice", hint="try again")
+    known.serials.add((draft.issuer, draft.number))
+    if alone:
+        live = known.live.setdefault((holder.login, device), [])
+        _refuse_second([one for one in live if one.lineage != row["lineage"]], holder.login)
+        live.append(Live(str(row["lineage"]), draft.number, "recorded"))
+    if key:
+        _refuse_asked(tx, known, requester, str(key), now)
+    if row["renews"]:
+        issuer, _, serial = str(row["renews"]).partition("/")
+        if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial AND revoked_at IS NOT NULL", issuer=issuer, serial=serial):
+            raise Refused("renew-revoked", f"{serial} was taken away while its successor was under way", hint="issue a new one with a new key")
+    facts = {"profile": row["profile"], "holder": holder.login, "device": device, "door": row["door"], "key": row["spki_sha256"]}
+    return [*events, Event(requester, "certificate.record", f"{draft.issuer}/{draft.number}", {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()})]
+
+
+def _refuse_second(others: Sequence[Live], login: str) -> None:
+    """One holder and one device have certificates of one lineage. Raises Refused, or Unavailable while the other one may still come to nothing."""
+    if released := [one.serial for one in others if one.state == "released"]:
+        raise Refused("certificate-exists", f"{login} got a certificate for this device a moment ago", hint=f"gatekey renew {released[0]}")
+    if others:
+        raise Unavailable(
+            "certificate-in-flight",
+            f"another process is making a certificate for {login} and this device, or was interrupted",
+            hint=f"try again in a moment; what was interrupted is out of the way after {LEASE} seconds",
+        )
+
+
+def _refuse_asked(tx: Transaction, known: Room, requester: str, key: str, now: int) -> None:
+    """An idempotency key is in use for 7 days, and free again afterwards. Raises Unavailable."""
+    tx.run(
+        "UPDATE certificate SET idempotency = NULL WHERE requester = :requester AND idempotency = :key AND recorded_at < :old",
+        requester=requester,
+        key=key,
+        old=now - IDEMPOTENCY,
+    )
+    used = "SELECT 1 FROM certificate WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned'"
+    if (requester, key) in known.asked or tx.one(used, requester=requester, key=key):
+        raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+    known.asked.add((requester, key))
