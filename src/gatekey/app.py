@@ -339,7 +339,7 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
     The supervisor opens sockets and asks for the passphrase once; each worker composes everything else for itself (`_house`). Raises Misconfigured.
     """
     _need_serve()
-    from .web import limits, logs, metrics, supervisor
+    from .web import limits, logs, metrics, seats, supervisor
 
     config = configuration.load(home)
     known = _ask_once(passphrase)
@@ -348,14 +348,16 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
     sockets = _sockets(config)
     secret = SystemEntropy().bytes(16)
     workers = config.number("service.workers", 2) or 1
+    places = 2 * workers + 2
     counted = limits.shared_memory(limits.Limits.size)
-    metered = limits.shared_memory(metrics.AREA * (2 * workers + 2))
+    metered = limits.shared_memory(metrics.AREA * places)
+    seated = limits.shared_memory(seats.Seats.size(places))
 
     def work(place: int, life: int, ready: Callable[[], None]) -> int:
         from .web import worker
 
         said = configuration.load(home)  # again: a reload reads what was changed since
-        shared = _Shared(counted, secret, metered, place, 2 * workers + 2)
+        shared = _Shared(counted, secret, metered, seated, place, places)
         contexts, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
         return worker.work(house, sockets, contexts, life, ready)
 
@@ -363,11 +365,12 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
 
 
 class _Shared(NamedTuple):
-    """What workers have together: memory for limits and counters, and a worker's place in it."""
+    """What workers have together: memory for limits, counters and the number of connections, and a worker's place in it."""
 
     counted: mmap.mmap
     secret: bytes
     metered: mmap.mmap
+    seated: mmap.mmap
     place: int
     places: int
 
@@ -455,6 +458,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .web.health import Health
     from .web.limits import Limits
     from .web.metrics import Meter
+    from .web.seats import Seats
     from .x509.names import rfc2253
 
     authority = open_authority(config, passphrase=passphrase, who="service")
@@ -477,6 +481,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
+        seats=Seats(shared.seated, shared.place, shared.places),
         log=log,
         public_metrics=config.flag("public.metrics"),
         behind=Behind(authority, proxies, is_proxy) if (proxies := config.words("private.behind-proxy")) else None,
@@ -484,7 +489,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         api=Clerk(Gate(authority, material.make, functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
     )
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
-    house.leaving.append(helpers.end)
+    house.leaving += [helpers.end, house.seats.close]
     house.seconds.append(responders.renew)
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .logs import Log
     from .metrics import Meter
+    from .seats import Seats
 
 
 #: Seconds between two comparisons with the ledger: what a revocation needs to be felt.
@@ -48,6 +49,7 @@ class House:
         health: Health,
         meter: Meter,
         limits: Limits,
+        seats: Seats,
         log: Log,
         behind: Behind | None = None,
         public_metrics: bool = False,
@@ -62,6 +64,7 @@ class House:
         self.health = health
         self.meter = meter
         self.limits = limits
+        self.seats = seats
         self.log = log
         self.behind = behind
         self.public_metrics = public_metrics

@@ -16,12 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..protocols.message import Peer
 from .hot import Door
 from .limits import BODY_SECONDS, CONNECTIONS, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
+from .seats import Acceptor, Seats
 
 if TYPE_CHECKING:
     from .house import House
 
-#: How many connections one worker takes at once before the others have their turn; what waits in the kernel's queue; seconds for a TLS handshake.
-_AT_ONCE, _QUEUE, _HANDSHAKE = 8, 2048, 10
+#: Connections that wait in the kernel's queue; seconds for a TLS handshake.
+_QUEUE, _HANDSHAKE = 2048, 10
 #: Seconds that an idle connection may still bring a request after we were told to end, and that running requests have.
 LINGER, GRACE = 1.0, 30
 
@@ -32,8 +33,11 @@ class Protocol(HttpToolsProtocol):
     A sweep once a second looks at all connections; a request pays nothing for its limits of time.
     """
 
+    connected = False
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.connected = True
         self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = time.monotonic()
         self.in_head = True
@@ -41,6 +45,10 @@ class Protocol(HttpToolsProtocol):
         self.blocked = 0.0
         self.ending = False
         self.refused = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.config.loaded_app.house.seats.leave()
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
@@ -166,7 +174,7 @@ def peer_of(transport: Any) -> Peer:
 class Listener(uvicorn.Server):
     """One listener on sockets that are open already."""
 
-    def __init__(self, door: Door, sockets: list[socket.socket], context: ssl.SSLContext | None) -> None:
+    def __init__(self, door: Door, sockets: list[socket.socket], context: ssl.SSLContext | None, seats: Seats) -> None:
         super().__init__(
             uvicorn.Config(
                 door,
@@ -186,21 +194,34 @@ class Listener(uvicorn.Server):
         )
         self._sockets = sockets
         self._context = context
+        self._seats = seats
+        self._connecting: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  uvicorn's own signature
-        """As uvicorn does it, but taking few connections at a time, so that several workers share them, and with a limit for the handshake."""
-        config = self.config
+        """In place of uvicorn's: connections are shared with the other workers, and a handshake has a limit."""
         loop = asyncio.get_running_loop()
-        extra: dict[str, Any] = {"ssl": self._context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._context else {}
-
-        def protocol() -> Protocol:
-            return Protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop)
-
         self.servers = []
         for sock in self._sockets:
-            self.servers.append(await loop.create_server(protocol, sock=sock, backlog=_AT_ONCE, **extra))
             sock.listen(_QUEUE)
+            self.servers.append(Acceptor(loop, sock, self._seats, self._connect))  # type: ignore[arg-type]  # uvicorn closes it and waits for it, no more
         self.started = True
+
+    def _connect(self, sock: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._connected(sock))
+        self._connecting.add(task)  # asyncio itself forgets tasks that nobody holds
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connected(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        protocol = Protocol(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
+        extra: dict[str, Any] = {"ssl": self._context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._context else {}
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, sock, **extra)
+        except OSError:  # a handshake that failed, or took too long: what strangers do all day
+            sock.close()
+        finally:
+            if not protocol.connected:
+                self._seats.leave()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -212,6 +233,7 @@ class Listener(uvicorn.Server):
         while True:
             await asyncio.sleep(1)
             now = time.monotonic()
+            self._seats.tell()
             for connection in list(self.server_state.connections):
                 connection.sweep(now)  # type: ignore[union-attr]  # they are ours
 
