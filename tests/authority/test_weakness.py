@@ -184,10 +184,10 @@ def test_a_damaged_list_is_said(cache: Path, name: str, content: bytes) -> None:
 
 
 def test_where_the_list_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert block_list_folder() == tmp_path / "badkeys"
+    assert block_list_folder() == str(tmp_path / "badkeys")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert block_list_folder() == tmp_path / ".cache" / "badkeys"
+    assert block_list_folder() == str(tmp_path / ".cache" / "badkeys")
 
 
 def test_badkeys_is_not_loaded_without_need() -> None:

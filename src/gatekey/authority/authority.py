@@ -67,11 +67,9 @@ class Authority:
 
     def acting(self, actor: str) -> Authority:
         """The same authority, asked by somebody else: what it does from here on is done in that name. Cheap; made for one question."""
-        import copy
-
         self.records()  # read once, for all of them
-        other = copy.copy(self)
-        other.actor = actor
+        other = object.__new__(type(self))  # what copy.copy does, in a fifth of its time
+        other.__dict__.update(self.__dict__, actor=actor)
         return other
 
     def close(self) -> None:

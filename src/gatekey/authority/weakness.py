@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Misconfigured
@@ -52,18 +51,14 @@ def _rsa_findings(public: PublicKey) -> list[str]:
     return found
 
 
-def block_list_folder() -> Path:
+def block_list_folder() -> str:
     """Where badkeys keeps its block list for the user that runs this: `$XDG_CACHE_HOME/badkeys`, otherwise `~/.cache/badkeys`."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(cache) / "badkeys" if cache else Path.home() / ".cache" / "badkeys"
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "badkeys")
 
 
 def _blocked(public: PublicKey) -> list[str]:
-    try:
-        folder = block_list_folder()
-        there = all(os.path.isfile(os.path.join(folder, name)) for name in ("badkeysdata.json", "blocklist.dat"))
-    except (RuntimeError, OSError):  # a service without a home has no list either
-        return []
+    folder = block_list_folder()
+    there = all(os.path.isfile(f"{folder}/{name}") for name in ("badkeysdata.json", "blocklist.dat"))
     value = _listed_value(public) if there else None
     if value is None:
         return []
@@ -73,7 +68,7 @@ def _blocked(public: PublicKey) -> list[str]:
         result = blocklist(value)
     except (Exception, SystemExit) as wrong:  # whatever a damaged file makes of it
         hint = "fetch it again with `badkeys --update-bl`, or remove it"
-        raise Misconfigured("bad-block-list", f"the block list of compromised keys in {folder} cannot be used", hint=hint, folder=str(folder)) from wrong
+        raise Misconfigured("bad-block-list", f"the block list of compromised keys in {folder} cannot be used", hint=hint, folder=folder) from wrong
     return [f"it is on the list of compromised keys, under {result['subtest']!r}"] if result else []
 
 

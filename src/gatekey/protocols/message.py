@@ -58,7 +58,10 @@ def problem(error: GatekeyError, *, instance: str = "") -> Answer:
     return as_json(body, status=status, kind="application/problem+json")
 
 
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def as_json(value: Any, *, status: int = 200, kind: str = "application/json") -> Answer:
     """A JSON answer that nobody keeps."""
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    data = _encoded(value).encode()
     return Answer(status, (("content-type", kind), ("cache-control", "no-store")), data)

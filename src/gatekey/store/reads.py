@@ -285,6 +285,16 @@ class Reads:
             row = tx.one("SELECT max(number) FROM audit")
         return int(row[0] or 0) if row else 0
 
+    def access_changes(self, since: int) -> tuple[int, bool]:
+        """The number of the newest audit event, and whether any after `since` may change what somebody may do: all but new certificates, people and CRLs."""
+        with self._db.read() as tx:
+            row = tx.one(
+                "SELECT max(number), max(action NOT IN ('certificate.record', 'certificate.release', 'holder.add', 'crl.record'))"
+                " FROM audit WHERE number > :since",
+                since=since,
+            )
+        return (int(row[0]), bool(row[1])) if row and row[0] is not None else (since, False)
+
     def newest_bundle_event(self) -> tuple[int, int]:
         """Number and time of the newest audit event that changes what web servers must know: certificates, people, authorities."""
         with self._db.read() as tx:

@@ -143,11 +143,13 @@ class Reader:
     __slots__ = ("data", "end", "pos")
 
     def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
-        if len(data) > MAX_BYTES:
-            raise Malformed("bad-der", f"{len(data)} bytes are more than the {MAX_BYTES} that are read", size=len(data))
+        if end is None:
+            end = len(data)
+            if end > MAX_BYTES:
+                raise Malformed("bad-der", f"{end} bytes are more than the {MAX_BYTES} that are read", size=end)
         self.data = data
         self.pos = start
-        self.end = len(data) if end is None else end
+        self.end = end
 
     def __bool__(self) -> bool:
         """Whether something is left to read."""
@@ -173,12 +175,17 @@ class Reader:
             if size < 0x80 or size >> (8 * (count - 1)) == 0:
                 raise _bad("a length that is not minimal", at + 1)
             body += count
-        if body + size > self.end:
+        stop = body + size
+        if stop > self.end:
             raise _bad("an element longer than what holds it", at)
-        return tag, body, body + size
+        return tag, body, stop
 
     def _expect(self, wanted: int) -> tuple[int, int]:
-        at = self.pos
+        """Start and end of the next element's content; it must have this tag. Nine of ten elements are short: those are read here, the rest by `_header`."""
+        at, data = self.pos, self.data
+        if at + 2 <= self.end and data[at] == wanted and (size := data[at + 1]) < 0x80 and (stop := at + 2 + size) <= self.end:
+            self.pos = stop
+            return at + 2, stop
         tag, start, stop = self._header()
         if tag != wanted:
             raise _bad(f"tag 0x{tag:02X} where 0x{wanted:02X} is needed", at)
@@ -341,7 +348,8 @@ def _dotted(body: bytes) -> str:
 
 def whole(data: bytes, wanted: int = SEQUENCE) -> Reader:
     """A Reader over the content of the one element that `data` consists of; bytes after it are refused."""
-    outer = Reader(data)
-    inner = outer.inside(wanted)
-    outer.finish()
-    return inner
+    reader = Reader(data)
+    start, stop = reader._expect(wanted)  # noqa: SLF001  the same file
+    reader.finish()
+    reader.pos, reader.end = start, stop
+    return reader

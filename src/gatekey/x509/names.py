@@ -55,7 +55,7 @@ def encode_name(common_name: str) -> bytes:
     return seq(tlv(SET, seq(_CN, utf8(common_name))))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _attributes(der: bytes) -> tuple[tuple[tuple[str, int, bytes], ...], ...]:
     """RDNs of (type, tag of the value, content of the value). Raises Malformed("bad-name") or ("bad-der")."""
     if len(der) > MAX_NAME_BYTES:
@@ -79,6 +79,7 @@ def _attributes(der: bytes) -> tuple[tuple[tuple[str, int, bytes], ...], ...]:
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=256)
 def read_name(der: bytes) -> Rdns:
     """The relative distinguished names in the order of the encoding, each a tuple of (dotted type, text).
 

@@ -10,6 +10,7 @@ from . import oids
 from .der import null, oid, seq, whole
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 _ECDSA = {oids.ECDSA_SHA256: "SHA256", oids.ECDSA_SHA384: "SHA384", oids.ECDSA_SHA512: "SHA512"}
@@ -133,6 +134,14 @@ def _digest(der: bytes) -> str:
     return kind
 
 
+@functools.cache
+def _ecdsa(hash_name: str) -> ec.ECDSA:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.ECDSA(getattr(hashes, hash_name)())
+
+
 def _check(key: Any, scheme: tuple[str, str, int], signature: bytes, data: bytes) -> None:
     """Verifies, or raises InvalidSignature, ValueError or TypeError. `key` is one of cryptography's public keys."""
     from cryptography.hazmat.primitives import hashes
@@ -147,7 +156,7 @@ def _check(key: Any, scheme: tuple[str, str, int], signature: bytes, data: bytes
     elif family == "ecdsa":
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise TypeError(family)
-        key.verify(signature, data, ec.ECDSA(getattr(hashes, hash_name)()))
+        key.verify(signature, data, _ecdsa(hash_name))
     elif family == "dsa":
         from cryptography.hazmat.primitives.asymmetric import dsa
 

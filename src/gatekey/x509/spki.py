@@ -142,6 +142,7 @@ def key_bits(spki: bytes) -> bytes:
     return info.content(BIT_STRING)[1:]
 
 
+@functools.lru_cache(maxsize=256)
 def key_identifier(spki: bytes) -> bytes:
     """The leftmost 160 bits of SHA-256 over the subjectPublicKey BIT STRING's content (RFC 7093 2, method 1)."""
     return hashlib.sha256(key_bits(spki)).digest()[:20]

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...authority import access
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Largest body; longest token and idempotency key in characters.
 MOST_BODY, _MOST_TOKEN, _MOST_KEY = 256 * 1024, 200, 255
-#: Callers that are remembered for as long as nothing changes in the ledger and no longer than this (seconds).
+#: Callers that are remembered until something happens that may concern them, and no longer than this (seconds).
 _REMEMBERED, _REMEMBER = 1000, 5
 #: Statuses of codes that say more than their class.
 _STATUS = {
@@ -67,6 +68,8 @@ class Gate:
         self._trouble = trouble
         self._refusal = refusal
         self._callers: dict[tuple[bytes, str], tuple[int, int, Caller]] = {}
+        self._event = self._changed = -1
+        self._look = threading.Lock()
 
     def answer(self, call: Call) -> Answer:
         """One question. Never raises."""
@@ -74,7 +77,8 @@ class Gate:
 
     def answer_many(self, calls: Sequence[Call | Prepared]) -> list[Answer]:
         """Several questions; what is to be issued shares its commits. Never raises."""
-        begun = [one if isinstance(one, Prepared) else self.prepare(one) for one in calls]
+        moment = self._moment() if len(calls) > 1 else None
+        begun = [one if isinstance(one, Prepared) else self.prepare(one, moment) for one in calls]
         wishes = [(place, one.result) for place, one in enumerate(begun) if isinstance(one.result, Wish)]
         outcomes = self._issue([wish.asked for _, wish in wishes])
         done: dict[int, Answer] = {}
@@ -104,10 +108,10 @@ class Gate:
         self._refusal(error, call)
         return _problem(error, call)
 
-    def prepare(self, call: Call) -> Prepared:
+    def prepare(self, call: Call, moment: Moment | None = None) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
         try:
-            result = self._prepare(call)
+            result = self._prepare(call, moment)
         except GatekeyError as refused:
             return Prepared(call, self._refused(refused, call))
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
@@ -115,12 +119,12 @@ class Gate:
             return Prepared(call, _problem(_internal(), call))
         return Prepared(call, _sealed(result) if isinstance(result, Answer) else result)
 
-    def _prepare(self, call: Call) -> Answer | Wish:
+    def _prepare(self, call: Call, moment: Moment | None) -> Answer | Wish:
         _no_other_site(call)  # 1
         route, words, methods = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
         if route is None and methods:
             raise Refused("method-not-allowed", f"{call.method[:20]} is not for this path", hint=f"it knows {', '.join(methods)}", allow=methods)
-        caller = self._caller(call)  # 3
+        caller = self._caller(call, moment)  # 3
         if route is None:
             access.need(caller, caller.scopes[0] if caller.scopes else "read")
             raise Refused("no-route", "there is nothing at this path", hint="/openapi.json lists all paths")
@@ -133,7 +137,20 @@ class Gate:
             return _once(ask, route)
         return route.handler(ask)  # 7
 
-    def _caller(self, call: Call) -> Caller:
+    def _moment(self) -> Moment | None:
+        """How the ledger stands; None when it cannot be read: then each question finds that out for itself."""
+        try:
+            with self._look:
+                if self._event < 0:
+                    self._event = self._changed = self._authority.reads.newest_event()
+                self._event, changed = self._authority.reads.access_changes(self._event)
+                if changed:
+                    self._changed = self._event
+                return Moment(self._event, self._changed)
+        except GatekeyError:
+            return None
+
+    def _caller(self, call: Call, moment: Moment | None) -> Caller:
         """Who asks: by a token if there is one, otherwise by the certificate that TLS has verified. Nothing else counts."""
         given = [value for name, value in call.headers if name == "authorization"]
         if len(given) > 1:
@@ -141,15 +158,16 @@ class Gate:
         token = given[0] if given else ""
         if not token and not call.peer.certificate:
             return Caller()
-        event, now = self._authority.reads.newest_event(), self._authority.now()
+        moment, now = moment or self._moment(), self._authority.now()
         sign = (b"" if token else call.peer.certificate, token)
         held = self._callers.get(sign)
-        if held and held[0] == event and held[1] <= now < held[1] + _REMEMBER:
+        if held and moment and held[0] >= moment.changed and held[1] <= now < held[1] + _REMEMBER:
             return held[2]
         caller = self._by_token(token) if token else access.caller_of_certificate(self._authority, read_certificate(call.peer.certificate))
         if len(self._callers) >= _REMEMBERED:
             self._callers.clear()
-        self._callers[sign] = (event, now, caller)
+        if moment:
+            self._callers[sign] = (moment.event, now, caller)
         return caller
 
     def _by_token(self, text: str) -> Caller:
@@ -157,6 +175,13 @@ class Gate:
         if way.lower() != "bearer" or len(token) > _MOST_TOKEN or not token.isascii():
             raise Refused("sign-in", "authorization is no Bearer token", hint="Authorization: Bearer gkt_...")
         return access.caller_of_token(self._authority, token.strip())
+
+
+class Moment(NamedTuple):
+    """The newest event of the audit log, and the newest that we know to have changed what somebody may do: who was known since then is known still."""
+
+    event: int
+    changed: int
 
 
 class Prepared:
