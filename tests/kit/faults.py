@@ -30,8 +30,8 @@ from gatekey.authority.check import findings
 from gatekey.authority.reconcile import catch_up, reconcile
 from gatekey.errors import GatekeyError
 from gatekey.ports import SystemClock
-from gatekey.store.database import Database
 from gatekey.store.admission import LEASE
+from gatekey.store.database import Database
 from gatekey.x509 import pem
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.crl import read_crl

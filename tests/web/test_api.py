@@ -196,11 +196,9 @@ def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
         gate._desk = gate._desk._replace(make_key=material.make)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_nobody_waits_for_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_nobody_waits_for_ever(desk: Desk) -> None:
     """A question that comes at the very moment at which the last batch ends is taken up, too."""
-    monkeypatch.setattr(api, "AT_ONCE", at_once)
-    calls = iter([sign(desk, f"loop{at_once}-{number}") for number in range(60)])
+    calls = iter([sign(desk, f"loop-{number}") for number in range(60)])
 
     async def client(clerk: api.Clerk) -> list[int]:
         return [(await clerk.answer(call)).status for call in calls]

@@ -6,15 +6,12 @@ transaction, so its number tells whether there is something new, and its events 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..model.request import CertificateId
 from ..model.standing import EXPIRED, LEFT, NOT_YET, STALE, UNKNOWN, WRONG_GROUP, Decision, Known
 
 if TYPE_CHECKING:
-    from ..model.holder import Holder
-    from ..model.record import CertificateRecord
     from ..ports import Clock
     from ..store.reads import Reads
 
@@ -30,9 +27,10 @@ class Standing:
         self._reads = reads
         self._clock = clock
         self._issuers = issuers
+        self._names = frozenset(issuers.values())
         self._sites = sites
         self._known: dict[tuple[str, str], Known] = {}
-        self._of: dict[str, set[CertificateId]] = {}
+        self._of: dict[str, set[tuple[str, str]]] = {}
         self._gone: set[str] = set()
         self._event = -1
         self.checked_at = 0
@@ -60,53 +58,42 @@ class Standing:
 
     def _load(self) -> None:
         """The number of the newest event was read before these rows: what comes later is taken in again."""
-        now = self._clock.now()
-        holders = {holder.login: holder for holder in self._reads.holders("person", "device", "service", "server")}
-        for record in self._reads.alive(now - STALE_AFTER, issuers=tuple(self._issuers.values())):
-            self._put(record, holders.get(record.holder))
+        for known, left in self._reads.doors(since=self._clock.now() - STALE_AFTER):
+            self._put(known, left)
 
     def _follow(self, first: int) -> int:
         """Takes in the events from `first` on and answers with the number of the last."""
         last = 0
-        certificates: set[CertificateId] = set()
-        logins: set[str] = set()
+        certificates: set[tuple[str, str]] = set()
         for number, action, subject in self._reads.changes(first):
             if action.startswith("certificate.") and action != "certificate.record":  # what was never released opens no door
                 issuer, _, serial = subject.partition("/")
-                certificates.add(CertificateId(issuer, serial))
+                certificates.add((issuer, serial))
             elif action.startswith("holder."):
-                logins.add(subject)
+                certificates |= self._of.get(subject, set())
             last = number
-        for login, holder in self._named(logins).items():
-            self._gone.add(login) if holder.left_at else self._gone.discard(login)
-            certificates |= self._of.get(login, set())
         self._again(certificates)
         return last
 
-    def _named(self, logins: Collection[str]) -> dict[str, Holder]:
-        return {holder.login: holder for holder in self._reads.holders_named(sorted(logins)).values()}
-
-    def _again(self, certificates: set[CertificateId]) -> None:
+    def _again(self, certificates: set[tuple[str, str]]) -> None:
         """Reads these certificates anew: all of them together, since a busy authority issues hundreds between two looks."""
-        ours = [one for one in certificates if one.issuer in self._issuers.values()]
-        live = [one for one in self._reads.by_ids(ours) if one.state == "released" and one.revoked_at is None]
-        holders = self._named({record.holder for record in live})
-        for record in live:  # in place of what was known: whoever is let in now must not be unknown in between
-            self._put(record, holders.get(record.holder))
-        for one in certificates - {record.id for record in live}:
-            if known := self._known.pop(one, None):
-                self._of[known.login].discard(one)
+        found = self._reads.doors([CertificateId(*one) for one in certificates])
+        for known, left in found:  # in place of what was known: whoever is let in now must not be unknown in between
+            self._put(known, left)
+        for one in certificates - {(known.issuer, known.serial) for known, _ in found}:
+            if gone := self._known.pop(one, None):
+                self._of[gone.login].discard(one)
 
-    def _put(self, record: CertificateRecord, holder: Holder | None) -> None:
-        if holder is None or record.kind == "authority" or record.profile == "ocsp-responder":  # theirs are for signing, not for doors
+    def _put(self, known: Known, left: bool) -> None:
+        if known.issuer not in self._names:
             return
-        if holder.left_at:
-            self._gone.add(holder.login)
-        key = record.id
-        self._known[key] = Known(
-            record.issuer, record.serial, record.not_before, record.not_after, holder.login, holder.name, holder.email, holder.groups, record.device
-        )
-        self._of.setdefault(holder.login, set()).add(key)
+        if left:
+            self._gone.add(known.login)
+        else:
+            self._gone.discard(known.login)
+        key = (known.issuer, known.serial)
+        self._known[key] = known
+        self._of.setdefault(known.login, set()).add(key)
 
     def decide(self, issuer_dn: str, serial: str, site: str = "", groups: tuple[str, ...] = ()) -> Decision:
         """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no.

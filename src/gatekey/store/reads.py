@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from ..model.request import CertificateId
+from ..model.standing import Known
 from . import audit, people
 from .admission import AT_WORK
 from .audit import Logged
@@ -24,6 +25,10 @@ _NEWEST_CRLS = """
     LEFT JOIN crl c ON c.issuer = a.name AND c.state = 'released'
         AND c.number = (SELECT max(number) FROM crl WHERE issuer = a.name AND state = 'released')
     WHERE c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)"""
+_DOORS = (
+    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at FROM certificate c JOIN holder h"
+    " ON h.login = c.holder WHERE c.state = 'released' AND c.revoked_at IS NULL AND h.kind <> 'authority' AND c.profile <> 'ocsp-responder'"
+)
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
 
@@ -103,13 +108,6 @@ class Reads:
         """The one certificate of this issuer and serial, or none: by the table's own key, which `by_serial` cannot use."""
         return self.certificates("c.issuer = :issuer AND c.serial = :serial AND c.state <> 'recorded'", issuer=issuer, serial=serial)
 
-    def by_ids(self, which: Sequence[CertificateId]) -> list[CertificateRecord]:
-        """Those of these certificates that exist, in no order."""
-        with self._db.read() as tx:
-            found = [_record(row) for row in tx.among(f"{_FROM} WHERE c.serial IN ({{}}) AND c.state <> 'recorded'", [one.serial for one in which])]
-        wanted = set(which)
-        return [record for record in found if record.id in wanted]
-
     def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
         return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
 
@@ -134,6 +132,26 @@ class Reads:
         with self._db.read() as tx:  # sorted here: the engine would walk all certificates in their order, and sort out a million revoked ones
             found = sorted((_record(row) for row in tx.all(f"{_FROM} WHERE {where}", now=now)), key=lambda record: (record.recorded_at, record.serial))
         return [record for record in found if record.issuer in issuers and record.kind != "authority"]
+
+    def doors(self, which: Sequence[CertificateId] | None = None, *, since: int = 0) -> list[tuple[Known, bool]]:
+        """What opens a door between its dates, with whether its holder has left: released, neither revoked nor held, no authority's and no OCSP responder's.
+
+        `which`: among these; otherwise all that end at `since` or later.
+        """
+        with self._db.read() as tx:
+            if which is None:
+                rows = tx.all(f"{_DOORS} AND c.not_after >= :since", since=since)
+                members = tx.all("SELECT login, grp FROM membership")
+            else:
+                rows = [row for row in tx.among(f"{_DOORS} AND c.serial IN ({{}})", [one.serial for one in which]) if row[:2] in which]
+                members = tx.among("SELECT login, grp FROM membership WHERE login IN ({})", [row[4] for row in rows])
+        groups: dict[str, list[str]] = {}
+        for login, group in sorted(set(members)):
+            groups.setdefault(login, []).append(group)
+        return [
+            (Known(issuer, serial, begins, ends, login, name, email or "", tuple(groups.get(login, ())), device), left is not None)
+            for issuer, serial, begins, ends, login, name, email, device, left in rows
+        ]
 
     def revoked(self, issuers: tuple[str, ...], now: int) -> list[tuple[str, str]]:
         """Issuer and serial of everything that must not open a door and has not expired: revoked, held, abandoned."""

@@ -172,6 +172,9 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX certificate_alive ON certificate (not_after) WHERE state = 'released' AND revoked_at IS NULL",
         "CREATE INDEX certificate_by_serial ON certificate (serial)",
     ),
+    (  # nothing ever looked for a lineage, and each certificate paid for it with a page
+        "DROP INDEX certificate_by_lineage",
+    ),
 )
 
 

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
     from ..protocols.api.asking import Route
 
-#: Issuances in one commit, and those that wait for the next ones.
-MOST_TOGETHER, MOST_WAITING = 64, 1024
-#: Batches at once: while one waits for the disk, the next one is thought about. Where there is company, a batch waits so long for more of it (seconds).
-AT_ONCE, GATHER = 2, 0.002
+#: Issuances in one commit, and those that wait for the next ones. Where there was company, a batch waits so long for more of it (seconds).
+MOST_TOGETHER, MOST_WAITING, GATHER = 64, 1024, 0.0005
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LISTENER = "private"
 
 
 class Clerk:
-    """Answers calls in threads. Who is alone does not wait; while one batch is being written, the next one gathers."""
+    """Answers calls in threads. Who is alone does not wait; while one batch is being written, the next one gathers.
+
+    One batch at a time: two threads would hand each other the interpreter in the middle of a transaction, for which every other process then waits.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
         self._lately = False
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself forgets tasks that nobody holds
+        self._working: asyncio.Task[None] | None = None
 
     async def answer(self, call: Call) -> Answer:
         """The answer to one call. Never raises."""
@@ -53,25 +53,20 @@ class Clerk:
             return one.result
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
-        if self._running < AT_ONCE:
-            self._running += 1  # here and not in the task, which begins later
-            task = asyncio.create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
         return await future
 
     async def _work(self) -> None:
         """Takes batches until nothing waits. Between the last look and the end nothing is awaited: whoever comes after starts another."""
         try:
             while self._waiting:
-                if self._running > 1 or self._lately:
+                if self._lately:
                     await asyncio.sleep(GATHER)
-                    if not self._waiting:
-                        return
                 batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
                 await self._batch(batch)
         finally:
-            self._running -= 1
+            self._working = None
 
     async def _batch(self, batch: list[tuple[Call | Prepared, asyncio.Future[Answer]]]) -> None:
         try:
