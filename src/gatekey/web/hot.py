@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
@@ -115,13 +116,24 @@ class Door:
             if route in self._async:
                 return await route.handler(call)  # type: ignore[misc,no-any-return]  # it is one of those that are awaited
             if route.how == "inline":
-                return route.handler(call)  # type: ignore[return-value]  # and this one is not
+                return self.ask_now(route, call)
             return await asyncio.to_thread(route.handler, call)  # type: ignore[arg-type]
-        except GatekeyError as error:
+        except Exception as error:  # noqa: BLE001  sorted out there
+            return self._wrong(error, call)
+
+    def ask_now(self, route: Route, call: Call) -> Answer:
+        """The answer of a route that is answered inline, or the problem it has."""
+        try:
+            return route.handler(call)  # type: ignore[return-value]  # it is none of those that are awaited
+        except Exception as error:  # noqa: BLE001  sorted out there
+            return self._wrong(error, call)
+
+    def _wrong(self, error: Exception, call: Call) -> Answer:
+        if isinstance(error, GatekeyError):
             return self._refused(error, call)
-        except Exception as error:  # noqa: BLE001  whatever it was: its text is for the log, not for the stranger
-            self.house.log.failure("internal", error, id=call.id, listener=self.listener, path=call.path)
-            return problem_of(500, "internal", "something went wrong here; the log has it under this id", call.id)
+        # Whatever it was: its text is for the log, not for the stranger.
+        self.house.log.failure("internal", error, id=call.id, listener=self.listener, path=call.path)
+        return problem_of(500, "internal", "something went wrong here; the log has it under this id", call.id)
 
     def _refused(self, error: GatekeyError, call: Call) -> Answer:
         self.house.log.warning(
@@ -148,13 +160,28 @@ class Connection:
         self.peer = peer
         self._place = door.limits.place(peer.address) if door.limits is not None and peer.address != "unix" else None
 
+    def inline(self, method: str, path: str) -> Route | None:
+        """The route, if its answer comes out of this process's memory and nobody speaks for others here: then `answer_now` has it at once."""
+        door = self._door
+        route = door.table.find(method, path)
+        return route if route is not None and route.how == "inline" and (door.house.behind is None or door.listener != "private") else None
+
+    def largest(self, route: Route) -> int:
+        """Bytes of a body that this route reads."""
+        body = self._door.house.limits.body
+        return body if route.largest is None else min(route.largest, body)
+
+    def answer_now(self, route: Route, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
+        """Head and body of the answer of a route of `inline`, without a task, a thread or ASGI in between."""
+        answer = self._limited() or self._door.ask_now(route, self._call(method, path, query, headers, body))
+        return self._told(answer, route, method)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = self._door
         method, path = scope["method"], scope["path"]
         route = door.table.find(method, path)
-        if self._place is not None and not door.limits.allows(self._place):  # type: ignore[union-attr]  # there is a place only where there are limits
-            answer = problem_of(429, "too-many-requests", "too many requests from this address", door.next_id(), ("retry-after", "1"))
-        elif route is None:
+        answer = self._limited()
+        if answer is None and route is None:
             if door.app is not None and not door.table.methods(path):
                 # A framework sees nobody behind a web server that speaks for others: only routes of ours do.
                 speaks = door.house.behind is not None and door.house.behind.concerns(Call(door.listener, method, path, peer=self.peer))
@@ -163,24 +190,39 @@ class Connection:
                 await door.app(scope, functools.partial(_limited, receive, [door.house.limits.body]), send)
                 return
             answer = self._nothing(method, path)
-        else:
+        if answer is None and route is not None:
             try:
                 answer = await self._answer(route, scope, receive, method, path)
             except Gone:
                 return
-        door.house.meter.counts["gatekey_requests", door.listener, route.name if route else "", str(answer.status)] += 1
-        body = b"" if method == "HEAD" or answer.status in (204, 304) else answer.body
+        assert answer is not None  # noqa: S101  one of the three has made one
         if self._whole is not None:
-            head = _head(answer.status, answer.headers)
-            if answer.status not in (204, 304):
-                head += b"content-length: %d\r\n" % len(answer.body)
-            await self._whole(send.__self__, head, body)  # type: ignore[attr-defined]  # it is a method of uvicorn's cycle
+            await self._whole(send.__self__, *self._told(answer, route, method))  # type: ignore[attr-defined]  # it is a method of uvicorn's cycle
             return
+        _, body = self._told(answer, route, method)
         headers = _encoded(answer.headers)
         if answer.status not in (204, 304):
             headers = [*headers, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _limited(self) -> Answer | None:
+        """The refusal of somebody who asks too often."""
+        if self._place is None or self._door.limits.allows(self._place):  # type: ignore[union-attr]  # there is a place only where there are limits
+            return None
+        return problem_of(429, "too-many-requests", "too many requests from this address", self._door.next_id(), ("retry-after", "1"))
+
+    def _told(self, answer: Answer, route: Route | None, method: str) -> tuple[bytes, bytes]:
+        """Counts an answer; its head and body as they go out."""
+        self._door.house.meter.counts["gatekey_requests", self._door.listener, route.name if route else "", str(answer.status)] += 1
+        head = _head(answer.status, answer.headers)
+        if answer.status in (204, 304):
+            return head, b""
+        return head + b"content-length: %d\r\n" % len(answer.body), b"" if method == "HEAD" else answer.body
+
+    def _call(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> Call:
+        said = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+        return Call(self._door.listener, method, path, query.decode("latin-1"), said, body, self.peer, self._door.next_id())
 
     def _nothing(self, method: str, path: str) -> Answer:
         known = self._door.table.methods(path)
@@ -192,7 +234,7 @@ class Connection:
     async def _answer(self, route: Route, scope: Scope, receive: Receive, method: str, path: str) -> Answer:
         door = self._door
         body = b""
-        largest = door.house.limits.body if route.largest is None else min(route.largest, door.house.limits.body)
+        largest = self.largest(route)
         if method not in _NO_BODY or any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
             try:
                 body = await _body(scope, receive, largest)
@@ -201,16 +243,7 @@ class Connection:
                 return problem_of(413, "too-large", f"the body is larger than the {largest} bytes that are read", door.next_id(), close)
             except TimeoutError:
                 return problem_of(408, "too-slow", f"the body was not there within {BODY_SECONDS} seconds", door.next_id(), ("connection", "close"))
-        call = Call(
-            door.listener,
-            method,
-            path,
-            scope["query_string"].decode("latin-1"),
-            tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
-            body,
-            self.peer,
-            door.next_id(),
-        )
+        call = self._call(method, path, scope["query_string"], scope["headers"], body)
         if door.house.behind is not None and door.listener == "private":
             try:
                 call = await asyncio.to_thread(door.house.behind.see, call) if door.house.behind.concerns(call) else call
