@@ -29,6 +29,27 @@ class Telling:
         self.app = _Told(self.app, extensions(transport))
 
 
+class _HeadOnly:
+    """Mixin for uvicorn's httptools protocol, which takes what comes after a chunked body (trailers) for headers.
+
+    A web server in front sets and deletes headers, and passes trailers on: whoever writes `X-Client-User` there must not be believed (RFC 9110 6.5.1).
+    """
+
+    _in_head = True
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()  # type: ignore[misc]  # the protocol that this is mixed into
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)  # type: ignore[misc]  # as above
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()  # type: ignore[misc]  # as above
+
+
 class _Told:
     """The app, with the connection's extensions put into each scope."""
 
@@ -96,10 +117,12 @@ def server_context(certificate: str, key: str, people: str, *, optional: bool = 
 def _http() -> type:
     """The faster of uvicorn's HTTP protocols that is installed, telling."""
     try:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:
-        from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol  # type: ignore[assignment]  # the slower one
-    return type("Http", (Telling, Protocol), {"__module__": __name__})
+        from uvicorn.protocols.http.h11_impl import H11Protocol  # the slower one; it keeps trailers apart by itself
+
+        return type("Http", (Telling, H11Protocol), {"__module__": __name__})
+    return type("Http", (Telling, _HeadOnly, HttpToolsProtocol), {"__module__": __name__})
 
 
 def _websocket() -> type:

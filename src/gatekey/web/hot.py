@@ -8,12 +8,13 @@ import http
 import inspect
 import itertools
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GatekeyError, Refused
 from ..protocols.message import Answer, Call, Peer, problem
-from .limits import BODY_SECONDS
+from .limits import BODY_SECONDS, FROM_ADDRESS
 from .routes import Route
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Door:
         self.app = app
         self.limits = house.limits if listener == "public" else None
         self._async = {route for route in routes if inspect.iscoroutinefunction(route.handler)}
+        self.from_address: Counter[tuple[int, int]] = Counter()
         self._ids = itertools.count(1)
         self._prefix = house.authority.entropy.bytes(6).hex()
 
@@ -159,6 +161,20 @@ class Connection:
         self._whole = whole
         self.peer = peer
         self._place = door.limits.place(peer.address) if door.limits is not None and peer.address != "unix" else None
+
+    def arrives(self) -> bool:
+        """Counts the connection to its address; whether that may have one more."""
+        if self._place is None:
+            return True
+        self._door.from_address[self._place] += 1
+        return not self._door.house.limits.rate or self._door.from_address[self._place] <= FROM_ADDRESS
+
+    def leaves(self) -> None:
+        """The connection is over."""
+        if self._place is not None:
+            self._door.from_address[self._place] -= 1
+            if self._door.from_address[self._place] <= 0:
+                del self._door.from_address[self._place]
 
     def inline(self, method: str, path: str) -> Route | None:
         """The route, if its answer comes out of this process's memory and nobody speaks for others here: then `answer_now` has it at once."""

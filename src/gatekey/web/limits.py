@@ -10,8 +10,8 @@ from hashlib import blake2b
 
 #: Seconds until the head of a request must be there, and then its body; seconds that a client may not read what is sent to it.
 HEAD_SECONDS, BODY_SECONDS, READ_SECONDS = 10, 30, 30
-#: Bytes of a request's head; seconds of an idle connection; connections of one worker.
-HEAD_BYTES, IDLE_SECONDS, CONNECTIONS = 32 * 1024, 15, 4096
+#: Bytes of a request's head; seconds of an idle connection; connections of one worker, and those of them that one address may have where it is limited.
+HEAD_BYTES, IDLE_SECONDS, CONNECTIONS, FROM_ADDRESS = 32 * 1024, 15, 4096, 512
 
 _SLOTS = 1 << 15
 _SLOT = struct.Struct("<QII")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Connections that wait in the kernel's queue; seconds for a TLS handshake.
 _QUEUE, _HANDSHAKE = 2048, 10
+_LARGE_HEAD = b"431 Request Header Fields Too Large"
 #: Headers of requests that take the long way.
 _LONG = (b"transfer-encoding", b"upgrade", b"expect")
 #: Seconds that an idle connection may still bring a request after we were told to end, and that running requests have.
@@ -57,38 +58,63 @@ class Protocol(HttpToolsProtocol):
         self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = self.moved = time.monotonic()
         self.in_head = True
-        self.head = self.piece = self.unsent = 0
+        self.head = self.silent = self.steps = self.unsent = 0
         self.ending = False
         self.refused = False
         self.quick: Quick | None = None
+        if not self.app.arrives():
+            self.refuse("too-many", b"503 Service Unavailable")
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.app.leaves()
         self.config.loaded_app.house.seats.leave()
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        self.piece = len(data)
-        self.head += self.piece
+        before = self.steps
         super().data_received(data)
-        if self.in_head and self.head > HEAD_BYTES:
-            self.refuse("large-head", b"431 Request Header Fields Too Large")
+        # A field that never ends is kept by the parser, which says nothing of it until it does.
+        self.silent = 0 if self.steps != before else self.silent + len(data)
+        if self.silent > HEAD_BYTES:
+            self.refuse("large-head", _LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         """Leaves the making of ASGI's scope to `_the_long_way`."""
-        self.in_head, self.head = True, self.piece
+        self.steps += 1
+        self.in_head, self.head = True, 1
         self.since = time.monotonic()
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. What comes after the body (trailers) counts too, and is nobody's: it is no header, whatever it is called (RFC 9110 6.5.1)."""
+        self._count(len(name) + len(value) + 4)
+        if self.in_head and not self.refused:
+            super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        self.steps += 1
+        self.head += size
+        if self.head > HEAD_BYTES and not self.refused:
+            self.refuse("large-head", _LARGE_HEAD)
+
     def on_headers_complete(self) -> None:
-        self.in_head, self.head = False, 0
-        if self.transport.is_closing():
-            self.refused = True  # whatever follows an answer that was the last
+        self.steps += 1
+        self.in_head = False
+        if self.refused or self.transport.is_closing():  # whatever follows an answer that was the last
+            self.refused = True
             return
         try:
+            if wrong := self._wrong():
+                self.refuse(*wrong)
+                return
             self.quick = self._quickly()
             if self.quick is None:
                 self._the_long_way()
@@ -97,6 +123,18 @@ class Protocol(HttpToolsProtocol):
             return
         if self.ending and self.quick is None:
             self.cycle.keep_alive = False
+
+    def _wrong(self) -> tuple[str, bytes] | None:
+        """What HTTP/1.1 forbids and the parser lets pass: no host or several (RFC 9112 3.2), and a coding of the message that we do not know (6.1)."""
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                return "unknown-coding", b"501 Not Implemented"
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return "bad-host", b"400 Bad Request"
+        return None
 
     def _quickly(self) -> Quick | None:
         """The request, if its answer needs nothing but its body, which is announced and small, and nothing before it is still being answered."""
@@ -117,6 +155,8 @@ class Protocol(HttpToolsProtocol):
 
     def _the_long_way(self) -> None:
         """As uvicorn does it: a scope, a cycle, a task."""
+        if len(self.connections) >= CONNECTIONS:  # uvicorn answers 503
+            self.count("too-many")
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
@@ -124,6 +164,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self.steps += 1
         if self.quick is not None:
             self.quick.body.append(body)
         elif not self.refused:
@@ -147,10 +188,13 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, why: str, line: bytes) -> None:
-        """Ends a connection with a word, and counts it."""
+        """Ends a connection with a word, and counts it. Without the word where the answer to an earlier request is still owed: answers come in order."""
         self.count(why)
-        self.refused = True
-        if not self.transport.is_closing():
+        self.refused, self.quick = True, None
+        if self.busy and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            self.pipeline.clear()
+        elif not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
             self.loop.call_later(LINGER, self.transport.close)

@@ -212,8 +212,8 @@ def _fields(site: Site) -> str:
     names = (headers.GROUPS, headers.EMAIL, headers.NAME, headers.DEVICE)
     if site.decision:
         return "\n".join(f"    http-request set-header {name} %[var(txn.gatekey_{name.lower().rpartition('-')[2]})]" for name in names)
-    known = "if { var(txn.gatekey_person) -m found }"
-    return "\n".join(f"    http-request set-header {name} %[var(txn.gatekey_person),field({number},;)] {known}" for number, name in enumerate(names, 2))
+    # Always, also where nothing is known of the person: a field that is missing could be written by the client in a trailer, which HAProxy passes on.
+    return "\n".join(f"    http-request set-header {name} %[var(txn.gatekey_person),field({number},;)]" for number, name in enumerate(names, 2))
 
 
 def _server(site: Site) -> str:
