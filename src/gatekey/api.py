@@ -157,9 +157,9 @@ class Authority:
         """Gives a held certificate back."""
         revocation.unhold(self._core, lookup.one(self._core, ref, wanted=("held",)).id)
 
-    def leave(self, login: str) -> list[Taken]:
-        """A person leaves: everything she has is taken away."""
-        return revocation.leave(self._core, login)
+    def leave(self, login: str, *, even_last_administrator: bool = False) -> list[Taken]:
+        """A person leaves: everything she has is taken away. Raises Refused when she is the only administrator, unless that is said to be meant."""
+        return revocation.leave(self._core, login, even_last_administrator=even_last_administrator)
 
     def crl(self, authority: str = "") -> bytes:
         """The CRL of one CA (default: the one that issues for people) in DER, complete now."""

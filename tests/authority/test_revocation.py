@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from gatekey import app
-from gatekey.authority import bundle, crl, requests, revoke
+from gatekey.authority import access, bundle, crl, people, requests, revoke
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
 from gatekey.authority.reconcile import reconcile
@@ -23,6 +23,7 @@ from gatekey.errors import Conflict, Misconfigured, NotFound, Refused
 from gatekey.keys import material
 from gatekey.lifecycle import Released
 from gatekey.lint.table import Finding
+from gatekey.model.holder import Holder
 from gatekey.testing import FakeClock
 from gatekey.x509.crl import read_crl
 from kit.administrator import Administrator
@@ -164,6 +165,69 @@ def test_leave_twice_and_of_nobody(house: Authority) -> None:
     for login in ("nobody", "authority:people"):
         with pytest.raises(NotFound):
             revoke.leave(house, login)
+
+
+def test_the_only_administrator_stays(house: Authority) -> None:
+    for login in ("ann", "bob"):
+        given(house, login)
+    access.set_roles(house, "ann", add=["administrator"])
+    with pytest.raises(Refused) as raised:
+        revoke.leave(house, "ANN")
+    assert (raised.value.code, raised.value.message) == ("last-administrator", "ann is the only administrator")
+    assert raised.value.hint.split("; ") == [
+        "give somebody else the role first: gatekey people set LOGIN --role administrator",
+        "gatekey leave ann on the authority's own machine does it all the same",
+    ]
+    assert access.roles(house, "ann") == ("administrator",)
+    assert [record.status(house.now()) for record in house.reads.by_holder("ann")] == ["valid"]
+    assert len(revoke.leave(house, "bob")) == 1  # whoever is none may always go
+    given(house, "carl")
+    access.set_roles(house, "carl", add=["administrator"])
+    assert not access.is_last(house, "ann")
+    assert len(revoke.leave(house, "ann")) == 1
+    assert access.is_last(house, "carl")
+    assert len(revoke.leave(house, "carl", even_last_administrator=True)) == 1
+    leaving = [event for event in house.reads.events(1) if event.action == "holder.leave"]
+    assert [(event.subject, event.facts["roles"]) for event in leaving] == [("bob", []), ("ann", ["administrator"]), ("carl", ["administrator"])]
+
+
+@pytest.mark.parametrize("how", ["both leave", "one leaves, one loses the role"])
+def test_two_administrators_cannot_go_at_the_same_moment(admin: Administrator, clock: FakeClock, how: str) -> None:
+    """Each from a process of its own, and each sees the other before it begins; at most one gets through."""
+    with admin.open(clock) as one, admin.open(clock) as other:
+        for turn in range(8):
+            pair = (f"ann{turn}", f"bob{turn}")
+            for login in pair:
+                people.add(one, Holder(login, "person"))
+                access.set_roles(one, login, add=["administrator"])
+            for left in administrators(one):
+                if left not in pair:
+                    access.set_roles(one, left, remove=["administrator"])
+            start, codes = threading.Barrier(2), list[str]()
+
+            def go(authority: Authority, login: str, ends: Callable[[Authority, str], object], start: threading.Barrier, codes: list[str]) -> None:
+                start.wait()
+                try:
+                    ends(authority, login)
+                except Refused as refused:
+                    codes.append(refused.code)
+
+            second = revoke.leave if how == "both leave" else lose
+            threads = [threading.Thread(target=go, args=(*words, start, codes)) for words in ((one, pair[0], revoke.leave), (other, pair[1], second))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert codes == ["last-administrator"]
+            assert len(administrators(one)) == 1
+
+
+def lose(authority: Authority, login: str) -> object:
+    return access.set_roles(authority, login, remove=["administrator"])
+
+
+def administrators(authority: Authority) -> list[str]:
+    return [one.login for one in authority.reads.holders("person") if "administrator" in access.roles(authority, one.login)]
 
 
 def test_processes_that_make_crls_at_once(admin: Administrator, house: Authority) -> None:

@@ -356,6 +356,21 @@ def test_one_who_has_nothing_leaves_too(admin: Administrator) -> None:
     assert "gus is marked as gone; there was nothing to take away" in answer.err
 
 
+def test_the_last_administrator_leaves_with_a_warning(admin: Administrator) -> None:
+    for login in ("ann", "bob"):
+        admin("people", "add", login)
+        admin("people", "set", login, "--role", "administrator")
+    assert "administrator" not in admin("leave", "bob", "--yes").err
+    warning = "ann is the only administrator: afterwards nobody can manage the authority through the service, only on this machine"
+    assert warning in admin("leave", "ann", code=1).err
+    assert "administrator" in admin("people", "show", "ann").out
+    answer = admin("leave", "ann", "--yes", "--quiet")
+    assert warning in answer.err
+    assert "there is no administrator any more; gatekey people set LOGIN --role administrator makes somebody one" in answer.err
+    admin("people", "set", "ann", "--back")
+    admin("people", "set", "ann", "--role", "administrator")
+
+
 def test_people(admin: Administrator) -> None:
     admin("people", "add", "ann", "--name", "Änn Öberg", "--email", "ann@example.com", "--group", "staff", "--device", "laptop")
     answer = admin("people", "set", "ann", "--group", "ops", "--no-group", "staff", "--device", "phone", "--no-device", "laptop", "--json")

@@ -219,5 +219,13 @@ def test_the_last_administrator_stays(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     assert desk.ask("boss", "PUT", "/v1/people/all/roles", {"roles": []}).status == 200
     assert desk.ask("boss", "PUT", "/v1/people/boss/roles", {"roles": ["auditor"]}).code == "last-administrator"
+    assert desk.ask("boss", "GET", "/v1/people/boss/leave").json["last_administrator"] is True
+    told = desk.ask("boss", "POST", "/v1/people/boss/leave", {})
+    assert (told.status, told.code, told.json["title"]) == (422, "last-administrator", "boss is the only administrator")
+    assert told.json["detail"].startswith("give somebody else the role first: gatekey people set LOGIN --role administrator")
     assert access.roles(desk.authority, "boss") == ("administrator",)
+    assert desk.ask("boss", "PUT", "/v1/people/olga/roles", {"roles": ["administrator"]}).status == 200
+    assert desk.ask("boss", "GET", "/v1/people/boss/leave").json["last_administrator"] is False
+    assert desk.ask("boss", "POST", "/v1/people/boss/leave", {}).status == 200
+    assert desk.ask("olga", "POST", "/v1/people/olga/leave", {}).code == "last-administrator"
     desk.close()

@@ -12,6 +12,7 @@ from ..errors import Refused
 from ..model.access import ROLES, SCOPES, Caller, Token, scopes_of
 from ..model.instants import DAY
 from ..store import access as rows
+from ..store.database import Transaction
 from ..x509.certificate import Certificate, read_certificate
 from . import people
 
@@ -40,10 +41,26 @@ def set_roles(authority: Authority, login: str, *, add: Sequence[str] = (), remo
         raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
     with authority.ledger.db.transaction("set roles") as tx:
         wanted = tuple(sorted({*rows.roles(tx, holder.login), *add} - set(remove)))
-        if "administrator" in remove and rows.holders_of(tx, "administrator") == (holder.login,):
-            raise Refused("last-administrator", f"{holder.login} is the only administrator", hint="give somebody else the role first")
+        if "administrator" in remove:
+            keep_one(tx, holder.login)
         rows.set_roles(tx, holder.login, wanted, authority.actor, authority.now())
     return wanted
+
+
+def keep_one(tx: Transaction, login: str, hint: str = "") -> None:
+    """Refuses what would take away the only administrator. Asked inside the transaction that takes: two who go at the same moment must not both be let go.
+
+    Raises Refused("last-administrator").
+    """
+    if rows.holders_of(tx, "administrator") == (login,):
+        first = "give somebody else the role first: gatekey people set LOGIN --role administrator"
+        raise Refused("last-administrator", f"{login} is the only administrator", hint=f"{first}{hint}")
+
+
+def is_last(authority: Authority, login: str) -> bool:
+    """Whether somebody is the only administrator at this moment."""
+    with authority.ledger.db.read() as tx:
+        return rows.holders_of(tx, "administrator") == (login,)
 
 
 def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about: str = "", days: int = 90) -> tuple[Token, str]:

@@ -10,9 +10,10 @@ from ..model.request import CertificateId
 from ..model.status import REVOKE_REASONS
 from ..store.ledger import HOLD
 from ..x509.crl import encode_entry
-from . import bundle, crl
+from . import access, bundle, crl
 
 if TYPE_CHECKING:
+    from ..store.database import Transaction
     from .authority import Authority
 
 
@@ -41,14 +42,23 @@ def unhold(authority: Authority, which: CertificateId) -> None:
     follow(authority, {which.issuer})
 
 
-def leave(authority: Authority, login: str) -> list[Taken]:
-    """Marks a person as gone and takes everything she has, in one transaction. Raises NotFound, Refused when she left before."""
+def leave(authority: Authority, login: str, *, even_last_administrator: bool = False) -> list[Taken]:
+    """Marks a person as gone and takes everything she has, in one transaction.
+
+    `even_last_administrator`: also when nobody would be administrator any more; then only the command line on this machine can make another one.
+    Raises NotFound, Refused when she left before or is the only administrator.
+    """
     holder = authority.reads.holder(login)
     if holder is None or holder.kind == "authority":
         raise NotFound("no-holder", f"nobody is called {login!r}", hint="gatekey people list")
     if holder.left_at:
         raise Refused("holder-left", f"{holder.login} has left already", hint=f"gatekey people show {holder.login}")
-    taken = authority.ledger.leave(holder.login, at=authority.now(), actor=authority.actor, entry=encode_entry)
+
+    def may(tx: Transaction) -> None:
+        if not even_last_administrator:
+            access.keep_one(tx, holder.login, f"; gatekey leave {holder.login} on the authority's own machine does it all the same")
+
+    taken = authority.ledger.leave(holder.login, at=authority.now(), actor=authority.actor, entry=encode_entry, may=may)
     follow(authority, {one.id.issuer for one in taken})
     return taken
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..authority import access
 from ..authority import revoke as verbs
 from ..authority.lookup import one
 from ..authority.people import get
@@ -87,11 +88,15 @@ def leave(session: Session, person: str, yes: bool) -> None:
     """A person leaves: shows what she has, then takes everything away.
 
     Every live certificate is revoked with the reason affiliation-changed, and nobody can get another in her name (until gatekey people set LOGIN --back).
+    The API refuses to let the only administrator go. Here it is possible, with a warning: whoever has this machine can give the role to somebody else.
     """
     authority = session.authority(writing=True)
     holder = get(authority, person)
     now = authority.now()
     has = [record for record in authority.reads.by_holder(holder.login) if record.alive(now)]
+    last = access.is_last(authority, holder.login)
+    if last:
+        say.warn(f"{holder.login} is the only administrator: afterwards nobody can manage the authority through the service, only on this machine")
     if not (yes and session.json):
         session.words(f"{holder.display} ({holder.login}) has {len(has)} live certificate{'' if len(has) == 1 else 's'}{':' if has else ''}")
         for record in has:
@@ -102,8 +107,10 @@ def leave(session: Session, person: str, yes: bool) -> None:
         click.confirm(f"{holder.display} leaves, and all of this is taken away", abort=True, err=True)
     for issuer in {record.issuer for record in has}:
         authority.signer(issuer)
-    taken = verbs.leave(authority, holder.login)
+    taken = verbs.leave(authority, holder.login, even_last_administrator=last)
     _tell(session, authority, taken, "revoked (affiliation-changed)", none=f"{holder.login} is marked as gone; there was nothing to take away")
+    if last:
+        say.warn("there is no administrator any more; gatekey people set LOGIN --role administrator makes somebody one")
 
 
 def _line(record: CertificateRecord, authority: Authority) -> str:

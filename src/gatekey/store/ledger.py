@@ -207,9 +207,13 @@ class Ledger:
             tx.insert("revocation_log", row)
             audit.append(tx, at, Event(actor, "certificate.unhold", f"{which.issuer}/{which.serial}"))
 
-    def leave(self, login: str, *, at: int, actor: str, entry: Entry) -> list[Taken]:
-        """Marks a person as gone and takes every live certificate, in one transaction, so that nothing she has survives it."""
+    def leave(self, login: str, *, at: int, actor: str, entry: Entry, may: Callable[[Transaction], None] = lambda _: None) -> list[Taken]:
+        """Marks a person as gone and takes every live certificate, in one transaction, so that nothing she has survives it.
+
+        `may` is asked inside it, before anything changes, and raises what stands against it.
+        """
         with self.db.transaction("leave") as tx:
+            may(tx)
             people.mark_left(tx, login, at, actor)
             rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608
             return self._take(tx, [CertificateId(*row) for row in rows], "affiliation-changed", at, actor, entry)

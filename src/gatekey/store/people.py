@@ -134,8 +134,9 @@ def mark_left(tx: Transaction, login: str, at: int, actor: str) -> None:
     if tx.run("UPDATE holder SET left_at = :at WHERE login = :login", at=at, login=login) != 1:
         raise NotFound("no-holder", f"nobody is called {login!r}")
     tx.run("UPDATE token SET revoked_at = :at WHERE login = :login AND revoked_at IS NULL", at=at, login=login)
+    roles = [row[0] for row in tx.all("SELECT role FROM role WHERE login = :login ORDER BY role", login=login)]
     tx.run("DELETE FROM role WHERE login = :login", login=login)
-    audit.append(tx, at, Event(actor, "holder.leave", login))
+    audit.append(tx, at, Event(actor, "holder.leave", login, {"roles": roles}))
 
 
 def ensure_device(tx: Transaction, login: str, device: str, now: int) -> None:

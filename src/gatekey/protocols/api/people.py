@@ -40,6 +40,7 @@ LEAVING = Shape("Leaving", (
     Field("certificates", "objects", "what would be revoked", True, shape=answers.CERTIFICATE),
     Field("roles", "texts", "roles that would end", True),
     Field("tokens", "texts", "tokens that would end", True),
+    Field("last_administrator", "flag", "nobody would be administrator any more: it would be refused here", True),
 ))  # fmt: skip
 TOKEN_WANTED = Shape("TokenWanted", (
     Field("login", "text", "for whom it speaks", True, most=254, least=1),
@@ -107,11 +108,13 @@ def leaving(ask: Ask) -> Answer:
     live = [one for one in ask.authority.reads.by_holder(holder.login) if one.alive(now)]
     tokens = [one.id for one in access.tokens(ask.authority, holder.login) if not one.revoked_at and one.expires_at > now]
     roles = list(access.roles(ask.authority, holder.login))
-    return as_json({"login": holder.login, "certificates": [answers.certificate(one, now) for one in live], "roles": roles, "tokens": tokens})
+    last = access.is_last(ask.authority, holder.login)
+    rows = [answers.certificate(one, now) for one in live]
+    return as_json({"login": holder.login, "certificates": rows, "roles": roles, "tokens": tokens, "last_administrator": last})
 
 
 def leave(ask: Ask) -> Answer:
-    """A person leaves: certificates, roles and tokens end in one transaction."""
+    """A person leaves: certificates, roles and tokens end in one transaction. The only administrator stays."""
     holder = people.get(ask.authority, ask.path["login"])
     not_above(ask, holder.login)
     now = ask.authority.now()
