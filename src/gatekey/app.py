@@ -453,6 +453,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .protocols.ocsp import Ocsp
     from .protocols.published import Published
     from .web import house as houses
+    from .web import tls
     from .web.agents import Agents
     from .web.api import Clerk
     from .web.health import Health
@@ -463,8 +464,12 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
 
     authority = open_authority(config, passphrase=passphrase, who="service")
     reconcile(authority)
-    issuers = {rfc2253(authority.issuing(record.name).certificate.subject): record.name for record in authority.side("people")}
-    standing = Standing(authority.reads, authority.clock, issuers, config.sites)
+
+    def issuers() -> dict[str, str]:
+        authority.look()
+        return {rfc2253(authority.issuing(record.name).certificate.subject): record.name for record in authority.side("people")}
+
+    standing = Standing(authority.reads, authority.clock, issuers(), config.sites, look=issuers)
     published = Published(authority, every=10)
     responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
@@ -495,7 +500,9 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=10)
-    contexts = _contexts(config, authority)
+    contexts = _contexts(config)
+    if "private" in contexts:
+        house.changed.append(tls.People(lambda: _people(authority), contexts["private"]).follow)
     if contexts:
         hosts = config.words("service.hosts")
         certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")))
@@ -567,14 +574,19 @@ def _tell_jobs(log: Log, done: list[Ran]) -> None:
             log.info("job-done", job=ran.name, message=ran.said)
 
 
-def _contexts(config: Config, authority: Authority) -> dict[str, ssl.SSLContext]:
-    """TLS for enrol and private, unless they are Unix sockets."""
-    from .web import tls
+def _people(authority: Authority) -> bytes:
+    """The authorities whose certificates the private listener asks for, in PEM."""
     from .x509 import pem
 
-    people = b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.side("people"))
+    return b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.side("people"))
+
+
+def _contexts(config: Config) -> dict[str, ssl.SSLContext]:
+    """TLS for enrol and private, unless they are Unix sockets."""
+    from .web import tls
+
     listens = {"enrol": config.text("enrol.listen"), "private": config.text("private.listen", "127.0.0.1:8443")}
-    return {name: tls.context(people if name == "private" else b"") for name, listen in listens.items() if listen and not listen.startswith("unix:")}
+    return {name: tls.context() for name, listen in listens.items() if listen and not listen.startswith("unix:")}
 
 
 def _certificate(

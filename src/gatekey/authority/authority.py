@@ -78,14 +78,23 @@ class Authority:
 
     def records(self) -> list[AuthorityRecord]:
         """All our CAs in the order of their making."""
-        if not self._records:
-            self._records = self.reads.authorities()
-        return self._records
+        found = self._records  # another thread may change it at any moment
+        if not found:
+            found = self._records = self.reads.authorities()
+        return found
 
     def forget(self) -> None:
         """Reads the CAs again at the next question: after a ceremony."""
         self._records = []
         self._issuing = {}
+
+    def look(self) -> bool:
+        """Whether another process has made or installed a CA since the last look; then it is known from here on. What is known of the others is kept."""
+        found = self.reads.authorities()
+        if found == self._records:
+            return False
+        self._records, self._issuing = found, {}
+        return True
 
     def record(self, name: str) -> AuthorityRecord:
         """One CA by its short name. Raises NotFound and names those that exist."""
@@ -118,11 +127,13 @@ class Authority:
 
     def issuing(self, name: str) -> Issuing:
         """A CA with its certificate read. Raises NotFound."""
-        if name not in self._issuing:
+        known = self._issuing
+        found = known.get(name)
+        if found is None:
             record = self.record(name)
             certificate = x509_certificate.read_certificate(self.ledger.der(CertificateId(record.parent, record.serial)))
-            self._issuing[name] = issuing_of(record, certificate)
-        return self._issuing[name]
+            found = known[name] = issuing_of(record, certificate)
+        return found
 
     def signer(self, name: str) -> Signer:
         """The private key of a CA. Raises Misconfigured when it is not here or cannot be opened."""

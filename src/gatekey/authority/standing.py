@@ -6,6 +6,7 @@ transaction, so its number tells whether there is something new, and its events 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..model.request import CertificateId
@@ -22,13 +23,19 @@ STALE_AFTER = 5
 class Standing:
     """The view of one process. `refresh` must be called often (ten times a second); `decide` never touches the ledger."""
 
-    def __init__(self, reads: Reads, clock: Clock, issuers: dict[str, str], sites: dict[str, tuple[str, ...]]) -> None:
-        """`issuers`: DN in RFC 2253 form as OpenSSL prints it -> short name of the authority. `sites`: host -> groups that may enter."""
+    def __init__(
+        self, reads: Reads, clock: Clock, issuers: dict[str, str], sites: dict[str, tuple[str, ...]], *, look: Callable[[], dict[str, str]] | None = None
+    ) -> None:
+        """`issuers`: DN in RFC 2253 form as OpenSSL prints it -> short name of the authority. `sites`: host -> groups that may enter.
+
+        `look` tells the issuers again; asked when another authority was made or installed.
+        """
         self._reads = reads
         self._clock = clock
         self._issuers = issuers
         self._names = frozenset(issuers.values())
         self._sites = sites
+        self._look = look
         self._known: dict[tuple[str, str], Known] = {}
         self._of: dict[str, set[tuple[str, str]]] = {}
         self._gone: set[str] = set()
@@ -71,6 +78,9 @@ class Standing:
                 certificates.add((issuer, serial))
             elif action.startswith("holder."):
                 certificates |= self._of.get(subject, set())
+            elif action.startswith("authority.") and self._look:  # before the certificates that it has issued meanwhile are read
+                self._issuers = self._look()
+                self._names = frozenset(self._issuers.values())
             last = number
         self._again(certificates)
         return last

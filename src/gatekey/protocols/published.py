@@ -82,7 +82,7 @@ class Published:
         if self._known and not new and self._turn % self._every:
             return
         if new or not self._known:
-            authority.forget()
+            authority.look()
             records = tuple(record.name for record in authority.records())
             if records != self._known:
                 for name in records:

@@ -23,9 +23,31 @@ def context(people: bytes = b"") -> ssl.SSLContext:
     made.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     made.set_alpn_protocols(["http/1.1"])
     if people:
-        made.load_verify_locations(cadata=people.decode("ascii"))
-        made.verify_mode = ssl.CERT_OPTIONAL
+        ask_for(made, people)
     return made
+
+
+class People:
+    """Whose certificates a listener asks for. `chain`: PEM of the people's side now; taken in again when an authority was installed while we serve."""
+
+    def __init__(self, chain: Callable[[], bytes], listener: ssl.SSLContext) -> None:
+        self._chain = chain
+        self._listener = listener
+        self._taken = b""
+        self.follow()
+
+    def follow(self, new: bool = True) -> None:
+        """After each comparison with the ledger. Connections from here on are asked for certificates of all authorities that there are."""
+        chain = self._chain() if new else b""
+        if chain and chain != self._taken:
+            ask_for(self._listener, chain)
+            self._taken = chain
+
+
+def ask_for(made: ssl.SSLContext, people: bytes) -> None:
+    """Asks for a client certificate below these authorities (PEM), which may be missing. What was believed before stays believed."""
+    made.load_verify_locations(cadata=people.decode("ascii"))
+    made.verify_mode = ssl.CERT_OPTIONAL
 
 
 def load_from_memory(made: ssl.SSLContext, chain: bytes, key: bytes) -> None:
