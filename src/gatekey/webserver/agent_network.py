@@ -208,6 +208,8 @@ class Service:
     def read(self, have: bytes = b"") -> dict[str, bytes] | None:
         if self._thread is None:
             self._known = have
+            with contextlib.suppress(GatekeyError):
+                self._own.renew_if_due(self._line)  # here, too: `--once` from a timer has no thread, and its certificate ends like any other
             self._fetch(0)
         with self._lock:
             brought, trouble, silent = self._brought, self._trouble, time.monotonic() - self._heard
