@@ -66,6 +66,20 @@ def unknown_words(words: list[str]) -> list[str]:
     return [word for word in rest if word.startswith("-") and word.split("=")[0] not in options]
 
 
+def test_every_verb_has_a_route_or_a_reason_why_not() -> None:
+    """docs/api.md says where in the API a verb is found, or why it is not there; and every route that it names is one."""
+    from gatekey.protocols.api import table
+
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Verbs and routes")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    told = {verb for row in rows for verb in re.findall(r"`([a-z0-9 ]+)`", row[0])}
+    leaves = {" ".join(name) for name, command in verbs().items() if name and (not isinstance(command, click.Group) or name[0] in ("agent", "help"))}
+    assert (leaves - told, told - leaves) == (set(), set())
+    paths = {route.path for route in table.ROUTES}
+    named = {path for row in rows if len(row) == 3 for path in re.findall(r"(/v1/[^`,]*)`", row[1])}
+    assert [path for path in named if path not in paths and not any(one.startswith(path.removesuffix("...")) for one in paths)] == []
+
+
 @pytest.mark.parametrize("page", REFERENCES, ids=[page.name for page in REFERENCES])
 def test_reference_pages_are_those_of_the_program(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

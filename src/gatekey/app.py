@@ -6,15 +6,15 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config as configuration
 from . import files, profiles
 from .authority.authority import Authority, constraints_for
 from .config import Config
-from .errors import Conflict, GatekeyError, Misconfigured
+from .errors import Conflict, GatekeyError, Misconfigured, Unavailable
 from .keys.files import FileKeyring
 from .model.instants import HOUR
 from .model.profile import Profile
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from .authority.probe import Probe, Probes
     from .jobs.ticker import Job, Ran
     from .outgoing.mail import Smtp
     from .outgoing.webhook import Webhook
+    from .protocols.api.asking import Knocking, Outside
     from .protocols.message import Call
     from .web import tls
     from .web.house import House
     from .web.logs import Log
+    from .webserver.check import Identities
 
 Passphrase = Callable[[], bytes]
 #: What the folder is called in which an authority is built until it is complete.
@@ -491,7 +494,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         public_metrics=config.flag("public.metrics"),
         behind=Behind(authority, proxies, is_proxy) if (proxies := config.words("private.behind-proxy")) else None,
         agents=helpers,
-        api=Clerk(Gate(authority, material.make, functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
+        api=Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
     )
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
     house.leaving += [helpers.end, house.seats.close]
@@ -513,6 +516,70 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return contexts, house
+
+
+def outside(resolve: Callable[[str, float], tuple[str, ...]] | None = None) -> Outside:
+    """The web server's side for the API: its configurations, and knocking at addresses that the guard allows.
+
+    `resolve`: the addresses of a host, within so many seconds; DNS without it.
+    """
+    from .outgoing import guard
+    from .protocols.api.asking import Outside
+    from .webserver import check, door, writers
+
+    def configure(server: str, said: Mapping[str, Any], running: str) -> dict[str, Any]:
+        return writers.as_dict(writers.configuration(server, writers.site(said), running))
+
+    def checks() -> list[dict[str, Any]]:
+        return [{"number": one.number, "name": one.name, "title": one.title} for one in check.CHECKS]
+
+    def place(said: Mapping[str, Any]) -> tuple[str, int]:
+        check.chosen(said.get("only", ()), said.get("skip", ()))
+        target = check.asked_target(said)
+        return target.host, target.port
+
+    def addresses(host: str, networks: Sequence[str]) -> tuple[str, ...]:
+        found = (resolve or door.resolve)(host, guard.PATIENCE)
+        guard.refuse(host, found, networks)
+        if not found:
+            raise Unavailable("site-unreachable", f"the name {host} has no address", hint="check the name, and the DNS of the service's machine")
+        return found
+
+    return Outside(configure, checks, place, addresses, _knock)
+
+
+def _knock(asked: Knocking) -> dict[str, Any]:
+    from .webserver import check
+
+    four, six = (next((one for one in asked.addresses if (":" in one) is wanted), "") for wanted in (False, True))
+    report = check.run(
+        check.asked_target(asked.said)._replace(address=four or six, address6=six, pinned=True, roots=asked.roots),
+        identities(asked.probes, canary=asked.revoke is not None) if asked.probes else check.Identities(),
+        only=asked.said.get("only", ()),
+        skip=asked.said.get("skip", ()),
+        now=asked.now,
+        entropy=asked.entropy,
+        revoke=asked.revoke,
+        bundle=asked.bundle,
+        seconds=asked.seconds,
+    )
+    return report.as_json()
+
+
+def identities(made: Probes, *, canary: bool) -> Identities:
+    """Test identities as a check wants them. `canary`: with the one that it may have revoked."""
+    from .webserver.check import Identities, Identity
+
+    def identity(one: Probe, label: str) -> Identity:
+        return Identity(one.chain, one.key, label)
+
+    return Identities(
+        good=identity(made.good, "a good certificate"),
+        expired=identity(made.expired, "an expired certificate"),
+        server=identity(made.server, "a web server's certificate"),
+        wrong_usage=identity(made.wrong_usage, "a certificate of the people's authority that is for servers"),
+        canary=identity(made.canary, "a certificate that is about to be revoked") if canary else None,
+    )
 
 
 def _tell_fault(log: Log, fault: BaseException, call: Call) -> None:

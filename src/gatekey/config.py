@@ -28,6 +28,8 @@ KEYS: dict[str, str] = {
     "proxy.listen": "a Unix socket for the decision endpoint: whoever may open it speaks for a web server (default empty: not at all)",
     "proxy.mode": "mode of that socket in octal (default 0660)",
     "site.HOST.groups": "who may enter the site HOST: people in one of these groups; without a rule everybody with a certificate",
+    "check.sites": "sites that administrators may have the service knock at, as HOST or HOST:PORT (none by default)",
+    "check.networks": "networks in which these sites may stand besides the public Internet (none by default)",
     "limits.requests-per-second": "of one address on the public listener (default 200; 0 for no limit)",
     "limits.body-kib": "largest request body (default 256 KiB)",
     "reminders.days": "days before the end of a certificate on which its holder is reminded (default 30, 14, 3)",
@@ -40,7 +42,7 @@ KEYS: dict[str, str] = {
     "webhook.secret-file": "a file whose first line is the secret of the signature (HMAC-SHA256)",
 }
 
-#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, listen.
+#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, listen, sites (a list of HOST or HOST:PORT), networks.
 KINDS: dict[str, str] = {
     "unencrypted-keys": "flag",
     "url": "url",
@@ -53,6 +55,8 @@ KINDS: dict[str, str] = {
     "private.behind-proxy": "words",
     "proxy.listen": "listen",
     "site.HOST.groups": "words",
+    "check.sites": "sites",
+    "check.networks": "networks",
     "limits.requests-per-second": "number",
     "limits.body-kib": "number",
     "reminders.days": "numbers",
@@ -87,6 +91,11 @@ class Config(NamedTuple):
     def path(self, key: str) -> Path | None:
         """A file or folder that the service's tables name, below the home unless it is absolute."""
         return _path(self.home, self.values.get(key))
+
+    @property
+    def checkable(self) -> frozenset[tuple[str, int]]:
+        """Sites that the service may knock at: host and port."""
+        return frozenset(site_of(one) for one in self.words("check.sites"))
 
     @property
     def sites(self) -> dict[str, tuple[str, ...]]:
@@ -209,6 +218,11 @@ def _mistake(key: str, value: Any) -> str | None:
         inner = str if kind == "words" else int
         right = isinstance(value, list) and all(isinstance(one, inner) and not isinstance(one, bool) for one in value)
         return None if right else f"{key}: must be a list of {'texts' if kind == 'words' else 'whole numbers'}"
+    if kind in ("sites", "networks"):
+        problem_of = site_problem if kind == "sites" else network_problem
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            return f"{key}: must be a list of texts"
+        return next((f"{key}: {problem}" for one in value if (problem := problem_of(one))), None)
     if not isinstance(value, str):
         return f"{key}: must be text in quotes"
     if kind == "url":
@@ -231,6 +245,41 @@ def listen_problem(text: str) -> str | None:
     except ValueError:
         return f"{text!r} is not ADDRESS:PORT; write 127.0.0.1:8080, [::1]:8080 or unix:/path"
     return None if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else f"{text!r} has no port between 1 and 65535"
+
+
+def site_of(text: str) -> tuple[str, int]:
+    """Host, in lower case and without brackets, and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`; port 0 for what is none of these."""
+    end = text.find("]") + 1 if text.startswith("[") else text.find(":") if ":" in text else len(text)
+    host, rest = text[:end].strip("[]").lower(), text[end:]
+    port = rest[1:] if rest else "443"
+    return host, int(port) if rest[:1] in ("", ":") and port.isascii() and port.isdigit() and len(port) < 6 else 0
+
+
+def site_problem(text: str) -> str | None:
+    """Why this names no site that could be knocked at, or None."""
+    import ipaddress
+
+    from .model.names import host_problem
+
+    host, port = site_of(text)
+    if not 0 < port < 65536:
+        return f"{text!r} is not HOST or HOST:PORT"
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host_problem(host, wildcard=False)
+    return None
+
+
+def network_problem(text: str) -> str | None:
+    """Why this is no network, or None."""
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return f"{text!r} is no network; write 10.1.0.0/16, fd00::/8 or 127.0.0.1"
+    return None
 
 
 def write(config: Config) -> bytes:

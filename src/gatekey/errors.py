@@ -96,6 +96,8 @@ CODES: dict[str, str] = {
     "no-extra": "a package of an extra is not installed",
     "service-certificate": "the certificate files of the service cannot be used",
     "internal": "something went wrong in the service; its log says what",
+    "check-not-allowed": "the configuration does not name this site among those that the service may knock at",
+    "no-guide": "there are no steps for a system of that name",
     "too-many-requests": "more requests than one address may make in a second",
     "too-large": "the body of a request is larger than is read",
     "too-slow": "the body of a request did not come in time",

@@ -20,6 +20,7 @@ from gatekey.keys.material import PrivateKey
 from gatekey.model.access import SCOPES
 from gatekey.model.holder import Holder
 from gatekey.model.names import Names
+from gatekey.protocols.api.asking import Outside
 from gatekey.protocols.api.gate import Gate
 from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.testing import FakeClock
@@ -70,11 +71,11 @@ def cast(authority: Authority) -> dict[str, tuple[PrivateKey, bytes]]:
 class Desk:
     """An authority with one person for each role. `faults`: what went wrong in Gatekey itself; a test may look, and `close` insists that there is nothing."""
 
-    def __init__(self, folder: Path, **founding: Any) -> None:
+    def __init__(self, folder: Path, *, outside: Outside | None = None, **founding: Any) -> None:
         self.clock = FakeClock()
         self.authority = app.create_authority(folder / "home", app.Founding("Kitty CA", unencrypted_keys=True, **founding), clock=self.clock, who="test")
         self.faults: list[BaseException] = []
-        self.gate = Gate(self.authority, material.make, lambda fault, _: self.faults.append(fault))
+        self.gate = Gate(self.authority, material.make, outside or app.outside(), lambda fault, _: self.faults.append(fault))
         self.certificates = {login: der for login, (_, der) in cast(self.authority).items()}
         self.tokens = {scope: access.make_token(self.authority, "all", [scope])[1] for scope in SCOPES}
 

@@ -142,7 +142,8 @@ def _fields(what: str, shape: Any) -> str:
         if field.shape is not None:
             link = f"[{field.shape.name}](#{field.shape.name.lower()}-answer)"
             return f"list of {link}" if field.kind == "objects" else link
-        words = {"texts": "list of texts", "lines": "text", "flag": "true, false", "map": "object", "instant": "time"}.get(field.kind, field.kind)
+        plain = {"texts": "list of texts", "numbers": "list of numbers", "decimal": "number", "lines": "text", "flag": "true, false", "map": "object"}
+        words = {**plain, "instant": "time"}.get(field.kind, field.kind)
         if field.choices:
             words += ": " + ", ".join(f"`{choice}`" for choice in field.choices)
         return f"{words}, or null" if field.nullable else words

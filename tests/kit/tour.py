@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import zipfile
 from typing import Any, Protocol
 
 from gatekey.errors import CODES
+from gatekey.model.webservers import SERVERS
 from gatekey.protocols.api import table
 from gatekey.protocols.api.shapes import Field, Shape
 from gatekey.x509 import pem, pkcs12
@@ -15,7 +17,10 @@ from gatekey.x509.certificate import read_certificate
 from gatekey.x509.crl import read_crl
 from kit.desk import Told, csr
 
-FITS = {"text": str, "lines": str, "instant": str, "texts": list, "number": int, "flag": bool, "object": dict, "objects": list, "map": dict}
+FITS = {
+    "text": str, "lines": str, "instant": str, "texts": list, "number": int, "numbers": list, "decimal": float, "flag": bool, "object": dict, "objects": list,
+    "map": dict,
+}  # fmt: skip
 
 
 class Asked(Protocol):
@@ -127,6 +132,7 @@ def tour(desk: Asked) -> None:
     assert sorted(packed.namelist()) == sorted(files)
     assert ask("GET", "/v1/bundle/people.json", who="web").body == packed.read("people.json")
     ask("GET", "/v1/bundle/ledger.db", who="web", status=404)
+    assert ask("GET", "/v1/authorities/requests").json["items"] == ask("GET", "/v1/authorities").json["waiting"] == []
     ask("POST", "/v1/authorities/install", {"files": "-----BEGIN CERTIFICATE-----\n"}, status=400)
     ask.been.add("installAuthority")  # tests/authority/test_corporate.py brings what it takes
     # profiles
@@ -152,7 +158,20 @@ def tour(desk: Asked) -> None:
     ask("DELETE", f"/v1/tokens/{token['id']}", status=404)
     token = ask("POST", "/v1/tokens", {"login": "aud", "scopes": ["read"]}, status=201).json
     ask("DELETE", f"/v1/tokens/{token['id']}")
+    # outside: trust, devices, web servers
+    root = ask("GET", "/v1/trust", who="web").json
+    assert root["pem"] == ask("GET", "/v1/authorities/servers-root").json["pem"]
+    assert "update-ca-certificates" in root["steps"]["Debian, Ubuntu"]
+    for one in ask("GET", "/v1/install").json["items"]:
+        assert "eve" in json.dumps(ask("GET", f"/v1/install/{one['target']}?name=eve").json)
+    for server in SERVERS:
+        written = ask("POST", "/v1/webserver", {"server": server, "site": "app.example", "contact": "ca@example.com"}).json
+        assert "app.example" in written["text"] + "".join(written["includes"].values())
+    assert len(ask("GET", "/v1/check").json["checks"]) == 36
+    assert ask("POST", "/v1/check", {"site": "https://app.example"}, status=422).code == "check-not-allowed"
+    ask.been.add("checkSite")  # tests/web/test_api_check.py has a site
     # the ledger
+    assert ask("GET", "/v1/doctor").json["ready"] is True
     assert ask("GET", "/v1/status").json["name"] == "Kitty CA"
     events = ask("GET", "/v1/audit?limit=1000").json["items"]
     assert {"holder:boss"} <= {one["actor"] for one in events}

@@ -38,6 +38,7 @@ RULES = {
     "makeToken": "manage",
     "revokeToken": "manage",
     "listAuthorities": "read",
+    "authorityRequests": "read",
     "showAuthority": "read",
     "authorityCertificate": "read decide",
     "authorityCrl": "read decide",
@@ -53,8 +54,15 @@ RULES = {
     "putProfile": "manage",
     "listAudit": "read",
     "status": "read",
+    "doctor": "read",
     "checkStore": "read",
     "repairStore": "manage",
+    "trust": "read decide",
+    "listGuides": "read",
+    "showGuide": "read",
+    "webserver": "read",
+    "listChecks": "read",
+    "checkSite": "manage",
 }
 IDS = [route.name for route in table.ROUTES]
 #: Headers in which proxies, frameworks and attackers have put identities.

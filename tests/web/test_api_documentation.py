@@ -22,7 +22,8 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 #: What must be among the lines that each block prints, in the order of the page.
 SAID = (
     ("olga", "issue"), ("token",), (), (), (), (), ("earlier",), ("held", "valid"), ("revoked (affiliation-changed)",), ("true", "true", "app.example"),
-    ("people.json", "304"), ("login: is missing; 'logn': is not known; did you mean login?",),
+    ("people.json", "304"), ("gatekey-app.example.conf", "nginx -t"), ("update-ca-certificates", "ann"),
+    ("1 ", "olga may not do this"), ("login: is missing; 'logn': is not known; did you mean login?",),
 )  # fmt: skip
 
 

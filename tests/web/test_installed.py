@@ -110,7 +110,7 @@ def test_every_worker_takes_up_what_another_process_installs(tmp_path: Path) -> 
     house = Waiting(tmp_path)
     with house.serving() as service:
         assert service.get("/ca/people.crt")[0] == 404
-        assert house.api("GET", "/v1/authorities") == (200, {"items": []})
+        assert house.api("GET", "/v1/authorities") == (200, {"items": [], "waiting": ["people", "servers"]})
 
         since = house.install("people.crt", "root.crt", "root.crl")
         house.everywhere(lambda: service.get("/ca/people.crt")[0] == 200, since, "the certificate of the people's authority")

@@ -57,6 +57,13 @@ def compose(authority: Authority, number: int, crls: list[crl.CurrentCrl], now: 
     return Bundle(contents, number, now, fresh_until, crls)
 
 
+def counts(authority: Authority) -> tuple[int, int]:
+    """How long a web server's lists are now: certificates on the deny list, and those that let somebody in."""
+    now = authority.now()
+    issuers = tuple(record.name for record in authority.side("people"))
+    return len(authority.reads.revoked(issuers, now)), len(authority.reads.alive(now, issuers=issuers))
+
+
 def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]:
     holders = {holder.login: holder for holder in authority.reads.holders("person", "device", "service")}
     known = []

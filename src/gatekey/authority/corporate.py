@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .. import files
 from ..errors import Conflict, NotFound, Reason, Refused
 from ..model.instants import day
 from ..model.names import Names
@@ -104,6 +105,11 @@ def waiting(authority: Authority) -> list[str]:
     """Short names of our issuing CAs that have a key and no certificate yet."""
     have = {record.name for record in authority.records()}
     return [founding.name for founding in ISSUING if founding.name not in have and authority.has_key(founding.name)]
+
+
+def requests(authority: Authority) -> dict[str, bytes]:
+    """The certificate requests (PEM) of our CAs that wait for a root elsewhere to sign them. Raises NotFound when one is not where `init` has put it."""
+    return {name: files.read(authority.config.home / "authorities" / f"{name}.csr", files.MAX_INPUT) for name in waiting(authority)}
 
 
 def install(authority: Authority, certificates: Sequence[bytes], lists: Sequence[bytes]) -> list[str]:

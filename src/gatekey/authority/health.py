@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..model.instants import DAY
+from ..errors import GatekeyError
+from ..model.instants import DAY, iso
 from . import crl
+from . import jobs as job_rows
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -71,3 +73,24 @@ def keys(authority: Authority) -> Finding:
 
 #: Name -> check. /readyz and `gatekey doctor` run all of them.
 CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "crl": crls, "keys": keys}
+
+
+def findings(authority: Authority) -> dict[str, Finding]:
+    """What every check finds now. One that cannot even be run has failed."""
+    found = {}
+    for name, check in CHECKS.items():
+        try:
+            found[name] = check(authority)
+        except GatekeyError as problem:
+            found[name] = Finding(FAIL, problem.message, problem.hint)
+    return found
+
+
+def as_dict(authority: Authority, found: dict[str, Finding]) -> dict[str, Any]:
+    """Findings and jobs as JSON has them."""
+    jobs = job_rows.states(authority)
+    return {
+        "ready": all(finding.state != FAIL for finding in found.values()),
+        "checks": {name: finding._asdict() for name, finding in found.items()},
+        "jobs": [{"name": name, "due_at": iso(due), "done_at": iso(done) if done else None, "outcome": outcome} for name, due, done, outcome in jobs],
+    }

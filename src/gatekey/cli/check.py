@@ -106,8 +106,10 @@ def check(
     identities = Identities(good=_from_pkcs12(client, password_file)) if client else Identities()
     revoke: Callable[[], None] | None = None
     if authority:
+        from ..authority import trust
+
         identities, revoke = _probes(session, authority, bundle)
-        target = target._replace(roots=target.roots + _servers_root(authority))
+        target = target._replace(roots=target.roots + trust.roots(authority))
     shown = sys.stderr.isatty() and not session.quiet
     report = checks.run(
         target,
@@ -161,31 +163,16 @@ def _authority(session: Session) -> Authority | None:
 
 
 def _probes(session: Session, authority: Authority, bundle: Path | None) -> tuple[Identities, Callable[[], None] | None]:
+    from .. import app
     from ..authority import probe
     from ..keys import material
 
     made = probe.make(authority, lambda: material.make("p256"))
-
-    def identity(one: probe.Probe, label: str) -> Identity:
-        return Identity(one.chain, one.key, label)
-
     published = bundle or authority.config.publish
     if published is None:
         session.words("whether a revocation is felt cannot be tried: say which folder the web server reads with --bundle DIR, or publish = DIR in gatekey.toml")
-    identities = Identities(
-        good=identity(made.good, "a good certificate"),
-        expired=identity(made.expired, "an expired certificate"),
-        server=identity(made.server, "a web server's certificate"),
-        wrong_usage=identity(made.wrong_usage, "a certificate of the people's authority that is for servers"),
-        canary=identity(made.canary, "a certificate that is about to be revoked") if published else None,
-    )
+    identities = app.identities(made, canary=published is not None)
     return identities, (lambda: probe.take_away(authority, made.canary, published)) if published else None
-
-
-def _servers_root(authority: Authority) -> bytes:
-    from ..x509 import pem
-
-    return b"".join(pem.encode("CERTIFICATE", authority.issuing(r.name).certificate.der) for r in authority.side("servers") if r.is_root)
 
 
 def _from_pkcs12(path: Path, password_file: Path | None) -> Identity:

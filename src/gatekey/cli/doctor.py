@@ -6,7 +6,6 @@ import click
 
 from ..authority import health
 from ..authority import jobs as job_rows
-from ..errors import GatekeyError
 from ..model.instants import iso
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
@@ -21,25 +20,15 @@ def doctor(session: Session) -> None:
     The same checks as /readyz of the service, without a service. Ends with exit code 1 if one fails; a warning is only told.
     """
     authority = session.authority()
-    found: dict[str, health.Finding] = {}
-    for name, check in health.CHECKS.items():
-        try:
-            found[name] = check(authority)
-        except GatekeyError as problem:
-            found[name] = health.Finding(health.FAIL, problem.message, problem.hint)
-    jobs = job_rows.states(authority)
+    found = health.findings(authority)
     if session.json:
-        say.as_json({
-            "ready": all(finding.state != health.FAIL for finding in found.values()),
-            "checks": {name: finding._asdict() for name, finding in found.items()},
-            "jobs": [{"name": name, "due_at": iso(due), "done_at": iso(done) if done else None, "outcome": outcome} for name, due, done, outcome in jobs],
-        })  # fmt: skip
+        say.as_json(health.as_dict(authority, found))
     else:
         for name, finding in found.items():
             say.result(f"{finding.state.ljust(5)} {name}{f': {finding.message}' if finding.message else ''}")
             if finding.remedy and finding.state != health.OK:
                 say.result(f"      {finding.remedy}")
-        for name, _, done, outcome in jobs:
+        for name, _, done, outcome in job_rows.states(authority):
             session.words(f"job {name}: {outcome or 'not run yet'}{f', {iso(done)}' if done else ''}")
     if any(finding.state == health.FAIL for finding in found.values()):
         raise click.exceptions.Exit(1)

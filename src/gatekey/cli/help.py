@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import GatekeyError, Refused
-from ..model.install import GUIDES, filled, stem_problem
+from ..model.install import GUIDES, as_dict, filled, stem_problem
 from . import say
 from .session import Family, Session, pass_session
 
@@ -70,7 +70,7 @@ def install(session: Session, target: str | None, ref: str | None, only_helper: 
             raise click.UsageError(f"the steps for {target} need no file of their own")
         say.result(guide.helper.rstrip("\n"))
     elif session.json:
-        say.as_json(_values(target, guide, name))
+        say.as_json(as_dict(target, guide, name))
     else:
         _tell(guide, name)
 
@@ -103,17 +103,6 @@ def _known(session: Session, ref: str) -> str:
     except GatekeyError:
         return ref
     return found[0].title if found else ref
-
-
-def _values(target: str, guide: Guide, helper_name: str) -> dict[str, object]:
-    return {
-        "target": target,
-        "title": guide.title,
-        "made_with": guide.make,
-        "steps": [{"words": step.words, "command": step.command or None} for step in guide.steps],
-        "notes": list(guide.notes),
-        "file": {"name": helper_name, "text": guide.helper} if guide.helper else None,
-    }
 
 
 def _tell(guide: Guide, helper_name: str) -> None:

@@ -11,8 +11,10 @@ import click
 from .. import files
 from ..authority import bundle as bundles
 from ..authority import crl as crls
+from ..authority import trust as roots
 from ..errors import Malformed, Refused
 from ..model.instants import day, iso
+from ..model.trust import steps as trust_steps
 from ..x509 import pem
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
@@ -153,40 +155,25 @@ def trust(session: Session, install: bool) -> None:
     Client certificates work without this: it is about the server's certificate only.
     """
     authority = session.authority()
-    root = next(record for record in authority.side("servers") if record.is_root)
-    certificate = authority.issuing(root.name).certificate
-    file = authority.config.home / "authorities" / f"{root.name}.crt"
+    name, certificate = roots.root(authority)
+    file = authority.config.home / "authorities" / f"{name}.crt"
     print_ = ":".join(certificate.fingerprint[i : i + 2] for i in range(0, 64, 2))
     steps = trust_steps(file, certificate.common_name)
     if session.json:
-        say.as_json({"authority": root.name, "subject": certificate.common_name, "fingerprint": certificate.fingerprint, "file": str(file), "steps": steps})
+        say.as_json({"authority": name, "subject": certificate.common_name, "fingerprint": certificate.fingerprint, "file": str(file), "steps": steps})
         return
     say.result(f"root         {certificate.common_name}")
     say.result(f"SHA-256      {print_}")
     say.result(f"valid until  {day(certificate.not_after)}")
     say.result(f"file         {file}")
     if install:
-        _install(session, authority, file, root.name)
+        _install(session, authority, file, name)
         return
     for system, step in steps.items():
         say.result("")
         say.result(f"{system}:")
         for line in step.split("\n"):
             say.result(f"  {line}")
-
-
-def trust_steps(file: Path, subject: str) -> dict[str, str]:
-    """How each system is told to trust a root."""
-    name = "".join(c if c.isalnum() else "-" for c in subject.lower()).strip("-")
-    return {
-        "Debian, Ubuntu": f"sudo cp '{file}' /usr/local/share/ca-certificates/{name}.crt\nsudo update-ca-certificates",
-        "Fedora, RHEL": f"sudo cp '{file}' /etc/pki/ca-trust/source/anchors/{name}.crt\nsudo update-ca-trust",
-        "macOS": f"sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain '{file}'",
-        "Windows (as administrator)": f'certutil -addstore -f Root "{file.name}"',
-        "Firefox (Linux, its own store)": "Settings > Privacy & Security > View Certificates > Authorities > Import; tick: trust to identify websites",
-        "Chrome and Chromium on Linux": f"certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n '{subject}' -i '{file}'",
-        "curl, for one call": f"curl --cacert '{file}' https://...",
-    }
 
 
 #: Where a system keeps added roots, and what tells it to read them again.

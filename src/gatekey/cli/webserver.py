@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import GatekeyError
+from ..model.webservers import SERVERS
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
 
 if TYPE_CHECKING:
-    from ..webserver.site import Configuration, Site
-
-SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
+    from ..webserver.site import Site
 
 
 @click.command("webserver", cls=Verb)
@@ -89,6 +87,7 @@ def webserver(
       gatekey webserver nginx --site app.example --decision
       gatekey webserver nginx --site app.example --install /etc/nginx/conf.d --certificate /etc/ssl/app.crt --key /etc/ssl/app.key
     """
+    from ..webserver import writers
     from ..webserver.site import DECISION, Site
 
     if script:
@@ -118,13 +117,9 @@ def webserver(
     if install_in:
         _install(session, server, site, install_in, shlex.split(program))
         return
-    written = _configuration(session, server, site, running)
+    written = writers.configuration(server, site, _dump(session, running) if server == "nginx" else "")
     if session.json:
-        say.as_json({
-            "server": server, "file": written.file, "text": written.text, "includes": written.includes, "programs": written.programs,
-            "notes": list(written.notes),
-            "check": list(written.check), "reload": list(written.reload),
-        })  # fmt: skip
+        say.as_json(writers.as_dict(written))
         return
     say.result(written.whole.rstrip())
     for note in written.notes:
@@ -135,10 +130,10 @@ def webserver(
 
 
 def _script(server: str, address: str) -> str:
+    from ..webserver import writers
     from ..webserver.site import Site
 
-    programs = importlib.import_module(f"gatekey.webserver.{server}").configuration(Site("gatekey.invalid", decision=address)).programs if server in (
-        "haproxy", "apache") else {}  # fmt: skip
+    programs = writers.configuration(server, Site("gatekey.invalid", decision=address)).programs if server in ("haproxy", "apache") else {}
     if not programs:
         raise click.UsageError(f"{server} needs no script")
     return str(next(iter(programs.values())))
@@ -159,18 +154,6 @@ def _install(session: Session, server: str, site: Site, folder: Path, program: l
     if done.said:
         session.words(done.said)
     session.words(f"the server's own checker takes it; now: {shlex.join(done.reload)}" if done.reload else "nothing needs a reload")
-
-
-def _configuration(session: Session, server: str, site: Site, running: Path | None) -> Configuration:
-    if server != "nginx":
-        writer = importlib.import_module(f"gatekey.webserver.{server}")
-        configuration: Configuration = writer.configuration(site)
-        return configuration
-    from ..webserver import nginx
-    from ..webserver.running import read_running
-
-    dump = _dump(session, running)
-    return nginx.configuration(site, read_running(dump) if dump else None)
 
 
 def _dump(session: Session, running: Path | None) -> str:
@@ -198,6 +181,7 @@ def _with_counts(session: Session, site: Site) -> Site:
         authority = session.authority()
     except GatekeyError:
         return site
-    now = authority.now()
-    issuers = tuple(record.name for record in authority.side("people"))
-    return site._replace(revoked=len(authority.reads.revoked(issuers, now)), people=len(authority.reads.alive(now, issuers=issuers)))
+    from ..authority.bundle import counts
+
+    revoked, people = counts(authority)
+    return site._replace(revoked=revoked, people=people)

@@ -32,6 +32,18 @@ class Guide(NamedTuple):
     helper: str = ""
 
 
+def as_dict(target: str, guide: Guide, helper_name: str) -> dict[str, object]:
+    """A guide as JSON has it."""
+    return {
+        "target": target,
+        "title": guide.title,
+        "made_with": guide.make,
+        "steps": [{"words": step.words, "command": step.command or None} for step in guide.steps],
+        "notes": list(guide.notes),
+        "file": {"name": helper_name, "text": guide.helper} if guide.helper else None,
+    }
+
+
 _WRONG = (
     "If it says that the password is wrong although it is right, it is the form of the file: ask for the other one (--for modern instead of --for any, "
     "or the other way round)."

@@ -10,7 +10,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -51,6 +51,21 @@ def address_problem(address: str, *, private: bool) -> str | None:
     if not private and (not ip.is_global or any(ip in block for block in _NEVER if block.version == ip.version)):
         return f"{address} is not a public address"
     return None
+
+
+def refuse(host: str, addresses: Sequence[str], networks: Sequence[str] = ()) -> None:
+    """Refuses a name one of whose addresses is neither public nor in one of these networks, which an administrator has named in the configuration.
+
+    Raises Refused("fetch-forbidden"). Whoever calls afterwards must use these addresses, and not ask DNS again.
+    """
+    allowed = [ipaddress.ip_network(network) for network in networks]
+    for address in addresses:
+        ip: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
+        ip = ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+        problem = None if any(ip in network for network in allowed if network.version == ip.version) else address_problem(address, private=False)
+        if problem:
+            hint = "only public addresses are called, and those in the networks that check.networks names"
+            raise Refused("fetch-forbidden", f"{host} leads to {problem}", hint=hint, address=address)
 
 
 def fetch(

@@ -212,6 +212,8 @@ def _type(field: Field, *, answer: bool) -> Any:
         return list[word]
     if field.kind == "number":
         return int
+    if field.kind in ("numbers", "decimal"):
+        return list[int] if field.kind == "numbers" else float
     if field.kind == "flag":
         return bool
     if field.kind == "map":

@@ -8,12 +8,15 @@ is ever sent, and what could change something is sent to paths that nobody has.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import GatekeyError, Malformed, Unavailable
+from ..model.names import host_problem
 from . import checks_app, checks_names, checks_people, checks_places, checks_time, checks_tls
 from .check_table import BY_NAME, BY_NUMBER, CHECKS, Check
 from .door import Dice, Door, Identities, Target, parse_target, reachable
@@ -84,8 +87,9 @@ def run(
     entropy: Dice,
     revoke: Revoke | None = None,
     bundle: Path | None = None,
+    seconds: float = MOST_SECONDS,
 ) -> Report:
-    """All chosen checks of one site. `only` and `skip`: numbers or names. `now`: POSIX seconds.
+    """All chosen checks of one site. `only` and `skip`: numbers or names. `now`: POSIX seconds. `seconds`: after these no connection is begun.
 
     `revoke` takes `identities.canary` away and publishes that; `bundle` is the folder that the web server reads. Both may be missing.
     Raises Unavailable("site-unreachable", "site-without-tls"), Malformed("unknown-check", "bad-identity").
@@ -95,7 +99,7 @@ def run(
         if identity is not None:
             check_identity(identity)
     began = time.monotonic()  # a span, not a time
-    budget = Budget(MOST_CONNECTIONS, MOST_SECONDS, site.patience)
+    budget = Budget(MOST_CONNECTIONS, seconds, site.patience)
     door = Door(site, identities, budget, entropy, now)
     reachable(door)
     play = Revocation(door, identities.canary, revoke)
@@ -109,6 +113,23 @@ def run(
         progress(len(checks), len(checks), "")
     outcomes = tuple(_outcome(check, found) for check in checks)
     return Report(site.url, door.server, now, time.monotonic() - began, budget.used, outcomes)
+
+
+def asked_target(said: Mapping[str, Any]) -> Target:
+    """The target that somebody else's words describe: `site`, a URL, and paths and names of that very site; never an address or a port of their choice.
+
+    Raises Malformed("bad-url").
+    """
+    target = parse_target(said["site"])
+    paths, allowed = tuple(said.get("paths", ())), tuple(said.get("allow", ()))
+    whoami, websocket = str(said.get("whoami") or target.whoami), str(said.get("websocket") or target.websocket)
+    for path in (*paths, *allowed, *([whoami] if whoami else ()), websocket):
+        if not re.fullmatch(r"/[!-~]*", path):
+            raise Malformed("bad-url", f"{path!r} is not a path on the site", hint="begin it with /, and percent-encode what is not ASCII")
+    siblings = tuple(said.get("siblings", ()))
+    if problem := next((problem for host in siblings if (problem := host_problem(host, wildcard=False))), None):
+        raise Malformed("bad-url", f"a sibling cannot be right: {problem}")
+    return target._replace(paths=paths, allowed=allowed, whoami=whoami, websocket=websocket, siblings=siblings)
 
 
 def chosen(only: Iterable[str] = (), skip: Iterable[str] = ()) -> tuple[Check, ...]:

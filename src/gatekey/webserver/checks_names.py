@@ -113,8 +113,8 @@ def ipv6(door: Door) -> Finding:
     address = target.address6
     if not address and door.ask_dns:
         address = next(iter(resolve(target.host, target.patience, socket.AF_INET6)), "")
-        if not address:
-            return Finding(PASS, "the name has no IPv6 address")
+    if not address and (door.ask_dns or target.pinned):
+        return Finding(PASS, "the name has no IPv6 address")
     if not address:
         return Finding(UNSURE, "it was said where to connect, and no IPv6 address with it", hint="name it with --address6")
     tries = [door.try_(who, address=address) for who in _strangers(door)]

@@ -37,7 +37,8 @@ class Dice(Protocol):
 class Target(NamedTuple):
     """The site and what its owner says about it. Everything but `host` has a default.
 
-    `address`, `address6`: connect there instead of what DNS says ("" asks DNS). `path`: a page of the app. `http_port`: 0 for none.
+    `address`, `address6`: connect there instead of what DNS says ("" asks DNS); `pinned`: they are what DNS says, and it is not asked again.
+    `path`: a page of the app. `http_port`: 0 for none.
     `app_ports`: where the app itself may listen; `tls_ports`: further ports that speak TLS. `paths`: further paths to try without a certificate.
     `allowed`: path prefixes that are open on purpose. `siblings`: other sites on the same server. `origin`: the address behind a CDN.
     `whoami`: a page that says who is there. `websocket`: a path that takes WebSockets. `roots`: PEM of the authorities behind the site's own certificate.
@@ -61,6 +62,7 @@ class Target(NamedTuple):
     roots: bytes = b""
     patience: float = 5.0
     closing: float = 12.0
+    pinned: bool = False
 
     @property
     def url(self) -> str:

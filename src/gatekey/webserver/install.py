@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,9 @@ from typing import NamedTuple
 
 from .. import files
 from ..errors import Misconfigured, Refused
-from . import nginx
+from . import nginx, writers
 from .running import Running, included, mended, read_files, read_running, relocated
 from .site import Configuration, Site, address, checked
-
-SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 
 #: Seconds that a checker may take; nginx needs 5 for a CRL of a million entries.
 PATIENCE = 60
@@ -102,7 +99,7 @@ class _Other:
         self.program = program or ({"apache": "apache2ctl"}.get(server, server),)
 
     def plan(self, site: Site) -> tuple[Configuration, dict[Path, str], tuple[str, ...]]:
-        configuration = _configuration(self.server, site)
+        configuration = writers.configuration(self.server, site)
         return configuration, _texts(configuration), ()
 
     def rehearse(self, there: Path, site: Site, bundle: dict[str, bytes], links: dict[Path, str], texts: dict[Path, str]) -> str:
@@ -301,13 +298,6 @@ def _loads(site: Site, bundle: Mapping[str, bytes]) -> None:
         raise Refused("checker-refused", message, hint=hint)
 
 
-def _configuration(server: str, site: Site) -> Configuration:
-    if server not in SERVERS:
-        raise Refused("server-cannot", f"there is no writer for {server!r}", hint=f"one of {', '.join(SERVERS)}")
-    written: Configuration = importlib.import_module(f"gatekey.webserver.{server}").configuration(site)
-    return written
-
-
 def _texts(configuration: Configuration) -> dict[Path, str]:
     return {Path(path): text for path, text in {**configuration.includes, **configuration.programs, configuration.file: configuration.text}.items()}
 
@@ -320,7 +310,7 @@ def _staged(server: str, there: Path, site: Site, bundle: dict[str, bytes], link
         for path, target in links.items():
             (there / path.name).symlink_to(target)
         moved = moved._replace(certificate=str(there / f"{site.host}.pem"), key=str(there / f"{site.host}.pem"))
-    staged = _configuration(server, moved)
+    staged = writers.configuration(server, moved)
     for path, text in _texts(staged).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..model.webservers import SERVERS
 from .answer import ALERT, ANSWERED, CLOSED, NOT_LISTENING, TIMEOUT, UNREACHABLE, UNREADABLE, Answer
 from .report import OPEN, PASS, UNSURE
 
@@ -30,7 +31,6 @@ _OWN_PAGES = (
 _ANY_SERVER = frozenset({
     "date", "content-length", "content-type", "connection", "keep-alive", "transfer-encoding", "server", "via", "alt-svc", "strict-transport-security",
 })  # fmt: skip
-_SERVERS = ("nginx", "apache", "haproxy", "caddy", "traefik", "envoy")
 
 
 class Ruling(NamedTuple):
@@ -168,4 +168,4 @@ def server_of(answer: Answer) -> str:
     if answer.kind != ANSWERED:
         return ""
     names = f"{answer.header('server')} {answer.header('via')}".lower().replace("openresty", "nginx")
-    return next((name for name in _SERVERS if name in names), "") or next((name for name, mark in _OWN_PAGES if mark.search(answer.body)), "")
+    return next((name for name in SERVERS if name in names), "") or next((name for name, mark in _OWN_PAGES if mark.search(answer.body)), "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import Refused
@@ -12,16 +13,51 @@ from ..message import Answer, Call
 
 if TYPE_CHECKING:
     from ...authority.authority import Authority
+    from ...authority.probe import Probes
     from ...authority.together import Asked
     from ...lifecycle import Released
-    from ...ports import PortableKey
+    from ...ports import Entropy, PortableKey
     from .shapes import Shape
+
+
+class Knocking(NamedTuple):
+    """One check of a live site. `said`: the checked words of the question. `addresses`: where it may be knocked at, and nowhere else. `roots`: PEM.
+
+    `bundle`: the folder that is published, if there is one. `now`: POSIX seconds. `seconds`: how long it may take. `probes`: test identities, and how their
+    canary is revoked; None where there are none.
+    """
+
+    said: Mapping[str, Any]
+    addresses: tuple[str, ...]
+    roots: bytes
+    bundle: Path | None
+    now: int
+    entropy: Entropy
+    seconds: float
+    probes: Probes | None = None
+    revoke: Callable[[], None] | None = None
+
+
+class Outside(NamedTuple):
+    """The web server's side, which knows no authority, and calls, which are guarded: functions, because this room may know neither.
+
+    `configure`: server, words by the names of a site's fields, and what nginx runs with -> the configuration. `checks`: all that a check can look at.
+    `place`: host and port that a question means; raises Malformed. `addresses`: of a host, guarded; also those networks are allowed; raises Refused.
+    `knock`: the report.
+    """
+
+    configure: Callable[[str, Mapping[str, Any], str], dict[str, Any]]
+    checks: Callable[[], list[dict[str, Any]]]
+    place: Callable[[Mapping[str, Any]], tuple[str, int]]
+    addresses: Callable[[str, Sequence[str]], tuple[str, ...]]
+    knock: Callable[[Knocking], dict[str, Any]]
 
 
 class Desk(NamedTuple):
     """What the API needs beside the authority. `make_key`: a private key of this type, for somebody else. `kept`: what handlers remember between questions."""
 
     make_key: Callable[[str], PortableKey]
+    outside: Outside
     kept: dict[Any, Any]
 
 

@@ -26,7 +26,7 @@ from ...model.access import Caller
 from ...x509.certificate import read_certificate
 from ..message import Answer, Call, as_json, problem
 from . import certificates, shapes, table
-from .asking import Ask, Desk, Route, Wish
+from .asking import Ask, Desk, Outside, Route, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +53,20 @@ _SAFE = (("x-content-type-options", "nosniff"),)
 class Gate:
     """The API of one process.
 
-    `make_key` makes a private key of a type for somebody else; `trouble` hears of faults of our own, `refusal` of every refusal. Neither hears a secret.
+    `make_key` makes a private key of a type for somebody else; `outside` is the web server's side; `trouble` hears of faults of our own, `refusal` of every
+    refusal. Neither hears a secret.
     """
 
     def __init__(
         self,
         authority: Authority,
         make_key: Callable[[str], PortableKey],
+        outside: Outside,
         trouble: Callable[[BaseException, Call], None] = lambda *_: None,
         refusal: Callable[[GatekeyError, Call], None] = lambda *_: None,
     ) -> None:
         self._authority = authority
-        self._desk = Desk(make_key, {})
+        self._desk = Desk(make_key, outside, {})
         self._trouble = trouble
         self._refusal = refusal
         self._callers: dict[tuple[bytes, str], tuple[int, int, Caller]] = {}

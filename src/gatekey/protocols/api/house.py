@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ... import profiles
 from ...authority import bundle as bundles
 from ...authority import check as checks
-from ...authority import corporate
+from ...authority import corporate, health
 from ...authority import crl as crls
 from ...authority.profiles import add as add_profile
 from ...errors import Malformed, Misconfigured, NotFound, Reason, Refused, Unavailable
@@ -55,7 +55,14 @@ _AUTHORITY_SHOWN = Shape("AuthorityShown", (
     Field("pem", "lines", "the certificate in PEM", True),
     Field("chain", "lines", "the certificate and those above it in PEM, the root last", True),
 ))  # fmt: skip
-_AUTHORITIES = Shape("Authorities", (Field("items", "objects", "in the order of their making", True, shape=_AUTHORITY),))
+_AUTHORITIES = Shape("Authorities", (
+    Field("items", "objects", "in the order of their making", True, shape=_AUTHORITY),
+    Field("waiting", "texts", "those that have a key and wait for their certificate from elsewhere", True),
+))  # fmt: skip
+_WAITING = Shape("AuthorityRequests", (Field("items", "objects", "those that wait for their certificate", True, shape=Shape("AuthorityRequest", (
+    Field("name", "text", "short name", True),
+    Field("csr", "lines", "what the root elsewhere is to sign, in PEM", True),
+))),))  # fmt: skip
 _INSTALL = Shape("Install", (Field("files", "lines", "certificates and CRLs from a root elsewhere, in PEM", True, most=128 * 1024, least=1),))
 _INSTALLED = Shape("Installed", (Field("done", "texts", "what was taken in", True),))
 _BUNDLE = Shape("Bundle", (
@@ -108,6 +115,16 @@ _STATUS = Shape("Status", (
     Field("crls", "objects", "the newest CRL of each authority", True, shape=_CRL),
     Field("warnings", "texts", "what somebody should do something about", True),
 ))  # fmt: skip
+_DOCTOR = Shape("Doctor", (
+    Field("ready", "flag", "whether nothing has failed", True),
+    Field("checks", "map", "name: state (ok, warn or fail), message and remedy", True),
+    Field("jobs", "objects", "what comes round by itself", True, shape=Shape("JobState", (
+        Field("name", "text", "short name", True),
+        Field("due_at", "text", "when it is due", True),
+        Field("done_at", "text", "when it last ended", True, nullable=True),
+        Field("outcome", "text", "and how", True),
+    ))),
+))  # fmt: skip
 _WHOLE = Shape("StoreCheck", (
     Field("whole", "flag", "whether everything that was promised is there", True),
     Field("findings", "texts", "what is not", True),
@@ -120,7 +137,12 @@ _BUNDLE_AGE = HOUR
 
 def authorities(ask: Ask) -> Answer:
     """All CAs."""
-    return as_json({"items": [_authority(ask, record) for record in ask.authority.records()]})
+    return as_json({"items": [_authority(ask, record) for record in ask.authority.records()], "waiting": corporate.waiting(ask.authority)})
+
+
+def waiting(ask: Ask) -> Answer:
+    """The requests that a root elsewhere is to sign."""
+    return as_json({"items": [{"name": name, "csr": csr.decode("ascii", "replace")} for name, csr in corporate.requests(ask.authority).items()]})
 
 
 def authority(ask: Ask) -> Answer:
@@ -369,6 +391,11 @@ def status(ask: Ask) -> Answer:
     )
 
 
+def doctor(ask: Ask) -> Answer:
+    """Named checks, each with what to do."""
+    return as_json(health.as_dict(ask.authority, health.findings(ask.authority)))
+
+
 #: One look through the whole ledger at a time: it reads every certificate.
 _CHECKING = threading.Lock()
 
@@ -400,6 +427,7 @@ ROUTES = (
     Route("GET", "/v1/authorities", "listAuthorities", "All authorities", ("read",), authorities, answer=_AUTHORITIES),
     Route("POST", "/v1/authorities/install", "installAuthority", "Take in what a root elsewhere has signed", ("manage",), install, body=_INSTALL,
           answer=_INSTALLED),
+    Route("GET", "/v1/authorities/requests", "authorityRequests", "What a root elsewhere is to sign", ("read",), waiting, answer=_WAITING),
     Route("GET", "/v1/authorities/{name}", "showAuthority", "One authority, its certificate and chain", ("read",), authority, answer=_AUTHORITY_SHOWN),
     Route("GET", "/v1/authorities/{name}/certificate", "authorityCertificate", "An authority's certificate in PEM", _WEB_SERVERS, authority_certificate,
           media="application/x-pem-file"),
@@ -416,6 +444,7 @@ ROUTES = (
           answer=_EXPLAINED),
     Route("GET", "/v1/audit", "listAudit", "The audit log, page by page", ("read",), audit, query=_AUDIT, answer=answers.EVENTS),
     Route("GET", "/v1/status", "status", "How the authority stands", ("read",), status, answer=_STATUS),
+    Route("GET", "/v1/doctor", "doctor", "Named checks, each with what to do when it fails", ("read",), doctor, answer=_DOCTOR),
     Route("POST", "/v1/store/check", "checkStore", "Is the ledger whole?", ("read",), store_check, body=NOTHING, answer=_WHOLE),
     Route("POST", "/v1/store/repair", "repairStore", "Mend what can be mended without losing anything", ("manage",), store_repair, body=NOTHING,
           answer=_WHOLE),

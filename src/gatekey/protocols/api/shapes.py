@@ -12,8 +12,9 @@ from ...errors import GatekeyError, Malformed
 from ...model.instants import FOREVER, parse_instant
 
 #: text: one line. lines: text with line breaks (PEM, TOML). texts: a list of lines of text. number: a whole one. instant: 2026-11-23T15:09:00Z.
-#: object and objects hold another shape; map holds anything by name.
-Kind = Literal["text", "lines", "texts", "number", "flag", "instant", "object", "objects", "map"]
+#: object and objects hold another shape; map holds anything by name. numbers: a list of whole ones. decimal: one with a fraction.
+#: Questions have none of numbers, decimal, object, objects and map.
+Kind = Literal["text", "lines", "texts", "number", "numbers", "decimal", "flag", "instant", "object", "objects", "map"]
 
 #: Items in a list, and levels of lists and objects in a body, more than which nobody needs.
 MOST_ITEMS, MOST_DEPTH = 100, 8

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import re
 
-from . import certificates, house, people
+from . import certificates, house, outside, people
 from .asking import Route
 
-ROUTES: tuple[Route, ...] = (*certificates.ROUTES, *people.ROUTES, *house.ROUTES)
+ROUTES: tuple[Route, ...] = (*certificates.ROUTES, *people.ROUTES, *house.ROUTES, *outside.ROUTES)
 
 
 @functools.cache

@@ -1,0 +1,47 @@
+"""Which sites the service may knock at, as gatekey.toml says it; mistakes are told all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gatekey import config
+from gatekey.errors import Misconfigured
+
+
+@pytest.mark.parametrize(
+    ("text", "site"),
+    [
+        ("app.example", ("app.example", 443)), ("App.Example:8443", ("app.example", 8443)), ("192.0.2.1", ("192.0.2.1", 443)),
+        ("[2001:db8::1]", ("2001:db8::1", 443)), ("[::1]:8443", ("::1", 8443)), ("intranet:65535", ("intranet", 65535)),
+    ],
+)  # fmt: skip
+def test_sites_that_may_be_checked(text: str, site: tuple[str, int]) -> None:
+    assert config.site_problem(text) is None
+    assert config.parse(f'name = "Kitty"\n[check]\nsites = ["{text}"]\n', Path("/home")).checkable == {site}
+
+
+@pytest.mark.parametrize("text", [
+    "", ":443", "app.example:", "app.example:0", "app.example:65536", "app.example:8443/x", "https://app.example", "*.app.example", "::1", "[::1",
+    "[::1]8443", "a b", "app.example:４43", "app.example:443:443",
+])  # fmt: skip
+def test_what_is_no_site(text: str) -> None:
+    assert config.site_problem(text)
+
+
+def test_all_mistakes_at_once() -> None:
+    text = 'name = "Kitty"\n[check]\nsites = ["app.example", "https://x"]\nnetworks = ["10.0.0.1/8"]\nsite = []\n'
+    with pytest.raises(Misconfigured) as raised:
+        config.parse(text, Path("/home"))
+    assert raised.value.facts["mistakes"] == [
+        "check.sites: 'https://x' is not HOST or HOST:PORT",
+        "check.networks: '10.0.0.1/8' is no network; write 10.1.0.0/16, fd00::/8 or 127.0.0.1",
+        "check.site: is not a known key; did you mean check.sites?",
+    ]
+    with pytest.raises(Misconfigured, match=r"check\.sites: must be a list of texts"):
+        config.parse('name = "Kitty"\n[check]\nsites = "app.example"\n', Path("/home"))
+
+
+def test_nothing_without_a_word() -> None:
+    assert config.parse('name = "Kitty"\n', Path("/home")).checkable == frozenset()
