@@ -14,7 +14,8 @@ from gatekey.errors import Misconfigured
     ("text", "site"),
     [
         ("app.example", ("app.example", 443)), ("App.Example:8443", ("app.example", 8443)), ("192.0.2.1", ("192.0.2.1", 443)),
-        ("[2001:db8::1]", ("2001:db8::1", 443)), ("[::1]:8443", ("::1", 8443)), ("intranet:65535", ("intranet", 65535)),
+        ("[2001:db8::1]", ("2001:db8::1", 443)), ("[::1]:8443", ("::1", 8443)), ("[2001:DB8:0:0::1]", ("2001:db8::1", 443)),
+        ("intranet:65535", ("intranet", 65535)),
     ],
 )  # fmt: skip
 def test_sites_that_may_be_checked(text: str, site: tuple[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -248,10 +249,14 @@ def listen_problem(text: str) -> str | None:
 
 
 def site_of(text: str) -> tuple[str, int]:
-    """Host, in lower case and without brackets, and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`; port 0 for what is none of these."""
+    """Host, in lower case and without brackets, and port of `HOST`, `HOST:PORT` or `[IPV6]:PORT`; port 0 for what is none of these. Addresses are shortened."""
+    import ipaddress
+
     end = text.find("]") + 1 if text.startswith("[") else text.find(":") if ":" in text else len(text)
     host, rest = text[:end].strip("[]").lower(), text[end:]
     port = rest[1:] if rest else "443"
+    with contextlib.suppress(ValueError):
+        host = str(ipaddress.ip_address(host))
     return host, int(port) if rest[:1] in ("", ":") and port.isascii() and port.isdigit() and len(port) < 6 else 0
 
 
