@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 #: What can be allowed. `read`: look at everything; `issue`: certificates and renewals; `revoke`: revoke, hold, leave; `people`: change people; `manage`: roles,
-#: tokens, profiles, CRLs by hand; `decide`: ask whom to let in, and fetch bundles.
+#: tokens, profiles, CRLs by hand, knocking at sites; `decide`: ask whom to let in, and fetch bundles.
 SCOPES = ("read", "issue", "revoke", "people", "manage", "decide")
 
 #: role -> scopes.
