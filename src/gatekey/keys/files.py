@@ -52,6 +52,7 @@ class FileKeyring:
         self._secret: bytes | None = None
         self._salt: bytes | None = None
         self._derived: dict[tuple[str, bytes, bytes, int, int], bytes] = {}
+        self._opened: dict[str, tuple[tuple[int, ...], PrivateKey]] = {}
 
     def labels(self) -> list[str]:
         """The names of all keys here, sorted; an absent folder has none."""
@@ -77,11 +78,26 @@ class FileKeyring:
         Raises NotFound("no-such-key"); Misconfigured "wrong-passphrase", "passphrase-needed", "key-file-exposed" (others may read the file) or "bad-key-file".
         """
         self._finish_change()
+        stamp = self._stamp(label)
+        opened = self._opened.get(label)
+        if opened and stamp and opened[0] == stamp:
+            return opened[1]
         plain = self._read(label)
         try:
-            return from_pkcs8(plain, own=True)
+            key = from_pkcs8(plain, own=True)
         except Malformed as problem:
             raise _unusable(self._path(label), label, problem) from None
+        if stamp:
+            self._opened[label] = stamp, key
+        return key
+
+    def _stamp(self, label: str) -> tuple[int, ...]:
+        """What changes when a key's file is replaced, moved away and back, or shown to others; () when it is not there. A service signs all day."""
+        try:
+            found = os.stat(self._path(label))
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode, found.st_uid
 
     def change_passphrase(self, new: bytes | None) -> list[str]:
         """Encrypts every key under `new` (None: stores them unencrypted) and returns their labels. All or none, also when killed; see the module's head."""

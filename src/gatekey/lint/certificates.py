@@ -17,7 +17,7 @@ from ..x509.der import GENERALIZED_TIME, INTEGER, PRINTABLE, UTC_TIME, UTF8, Rea
 from ..x509.names import GeneralNames, read_name
 from ..x509.signature import algorithm, describe
 from ..x509.spki import PublicKey, read_spki
-from .table import Finding, Lint, run
+from .table import Finding, Lint, applicable, run
 
 _EMPTY_NAME = b"\x30\x00"
 #: 2050-01-01T00:00:00Z, from which on GeneralizedTime is used (RFC 5280 4.1.2.5).
@@ -60,10 +60,18 @@ def lint_certificate(tbs: bytes, issuer: Certificate | None) -> list[Finding]:
         view = View(certificate, issuer, read_spki(certificate.spki))
     except Malformed as wrong:
         view = View(certificate, issuer, None, wrong.message)
-    return run(LINTS, view)
+    kind = certificate.ca, view.purposes, issuer is None
+    lints = _OF_KIND.get(kind)
+    if lints is None:
+        lints = _OF_KIND[kind] = applicable(LINTS, view)
+    return run(lints, view)
 
 
-# To whom a lint applies
+#: The lints for each kind of certificate that was met here (there are few): whether it is an authority, its purposes, and whether it signs itself.
+_OF_KIND: dict[tuple[bool, tuple[str, ...], bool], tuple[Lint, ...]] = {}
+
+
+# To whom a lint applies; these look at nothing but what makes a kind
 
 
 def every(_: View) -> bool:

@@ -12,7 +12,7 @@ from ..x509.certificate import Certificate
 from ..x509.crl import Crl, read_tbs_crl
 from ..x509.der import GENERALIZED_TIME, SEQUENCE, UTC_TIME, Reader, whole
 from .certificates import algorithm_problems, time_problem
-from .table import Finding, Lint, run
+from .table import Finding, Lint, applicable, run
 
 #: crlEntryExtensions with a reason and nothing else, up to its code (RFC 5280 5.3.1).
 _REASON = bytes.fromhex("300C300A0603551D1504030A01")
@@ -44,7 +44,8 @@ def lint_crl(tbs: bytes, issuer: Certificate) -> list[Finding]:
         crl = read_tbs_crl(tbs)
     except Malformed as wrong:
         return [Finding("crl-strict-der", "error", wrong.message, LINTS[0].source)]
-    return run(LINTS, View(crl, tbs, issuer, _entries(tbs)))
+    view = View(crl, tbs, issuer, _entries(tbs))
+    return run(applicable(LINTS, view), view)
 
 
 def _dates(tbs: bytes) -> Reader:

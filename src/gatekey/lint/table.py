@@ -34,6 +34,11 @@ class Lint(NamedTuple):
         return " ".join((self.check.__doc__ or "").split())
 
 
+def applicable(lints: Iterable[Lint], view: object) -> tuple[Lint, ...]:
+    """The lints that apply to what is looked at, in the order of the table."""
+    return tuple(lint for lint in lints if lint.applies(view))
+
+
 def run(lints: Iterable[Lint], view: object) -> list[Finding]:
-    """All findings of all lints that apply, in the order of the table."""
-    return [Finding(lint.name, lint.severity, message, lint.source) for lint in lints if lint.applies(view) for message in lint.check(view)]
+    """All findings of these lints, which apply."""
+    return [Finding(lint.name, lint.severity, message, lint.source) for lint in lints for message in lint.check(view)]

@@ -105,6 +105,7 @@ def bmp(text: str) -> bytes:
     return tlv(BMP, text.encode("utf-16-be"))
 
 
+@functools.lru_cache(maxsize=256)
 def instant(at: int) -> bytes:
     """UTCTime through the year 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5)."""
     t = time.gmtime(at)
@@ -286,19 +287,10 @@ class Reader:
     def instant(self) -> int:
         """UTCTime or GeneralizedTime in the form of RFC 5280 4.1.2.5: seconds, Z, no fraction. As POSIX seconds."""
         at = self.pos
-        tag, value = self.any()
-        text = value.decode("ascii", "replace")
-        if tag == UTC_TIME and len(text) == 13:
-            text = ("19" if text[:2] >= "50" else "20") + text
-        elif tag != GENERALIZED_TIME or len(text) != 15:
-            raise _bad("a time that is neither YYMMDDHHMMSSZ nor YYYYMMDDHHMMSSZ", at)
-        if text[14] != "Z" or not text[:14].isdigit() or not text.isascii():
-            raise _bad("a time with wrong characters", at)
-        year, month, day, hour, minute, second = int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[8:10]), int(text[10:12]), int(text[12:14])
-        last = 31 if month in (1, 3, 5, 7, 8, 10, 12) else 30 if month != 2 else 29 if year % 4 == 0 and (year % 100 or year % 400 == 0) else 28
-        if not (year and 1 <= month <= 12 and 1 <= day <= last and hour < 24 and minute < 60 and second < 60):
-            raise _bad("a time that is not in the calendar", at)
-        return posix(year, month, day, hour, minute, second)
+        try:
+            return _posix(*self.any())
+        except ValueError as wrong:
+            raise _bad(str(wrong), at) from None
 
     def text(self) -> str:
         """A character string of any of the kinds that X.509 uses."""
@@ -318,6 +310,23 @@ class Reader:
         except UnicodeDecodeError:
             raise _bad("text that its own type does not allow", at) from None
         raise _bad(f"tag 0x{tag:02X} where a character string is needed", at)
+
+
+@functools.lru_cache(maxsize=256)
+def _posix(tag: int, value: bytes) -> int:
+    """What `Reader.instant` reads. Raises ValueError with what is wrong. Kept: certificates that are issued together have their dates in common."""
+    text = value.decode("ascii", "replace")
+    if tag == UTC_TIME and len(text) == 13:
+        text = ("19" if text[:2] >= "50" else "20") + text
+    elif tag != GENERALIZED_TIME or len(text) != 15:
+        raise ValueError("a time that is neither YYMMDDHHMMSSZ nor YYYYMMDDHHMMSSZ")
+    if text[14] != "Z" or not text[:14].isdigit() or not text.isascii():
+        raise ValueError("a time with wrong characters")
+    year, month, day, hour, minute, second = int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[8:10]), int(text[10:12]), int(text[12:14])
+    last = 31 if month in (1, 3, 5, 7, 8, 10, 12) else 30 if month != 2 else 29 if year % 4 == 0 and (year % 100 or year % 400 == 0) else 28
+    if not (year and 1 <= month <= 12 and 1 <= day <= last and hour < 24 and minute < 60 and second < 60):
+        raise ValueError("a time that is not in the calendar")
+    return posix(year, month, day, hour, minute, second)
 
 
 def dotted(body: bytes, at: int = 0) -> str:
