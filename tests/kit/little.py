@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import tempfile
@@ -93,7 +94,11 @@ def _serve(peer: socket.socket, context: ssl.SSLContext | None, app: Answering) 
 
 def _talk(peer: socket.socket, app: Answering, person: str, sni: str, *, plain: bool) -> None:
     with peer.makefile("rb") as lines:
-        method, path, _ = lines.readline().decode("latin-1").split(" ", 2)
+        first = re.fullmatch(rb"([A-Z]+) (\S+) HTTP/1\.[01]\r\n", lines.readline())
+        if first is None:  # a ClientHello, mostly
+            peer.sendall(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        method, path = (word.decode("latin-1") for word in first.groups())
         headers: dict[str, str] = {}
         while line := lines.readline().decode("latin-1").strip():
             key, _, value = line.partition(":")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +171,56 @@ def test_a_site_that_is_not_there() -> None:
     with pytest.raises(Unavailable) as caught:
         run(port)
     assert caught.value.code == "site-unreachable"
+
+
+def test_a_site_without_tls() -> None:
     with little(good_app, plain=True) as port, pytest.raises(Unavailable) as caught:
         run(port, patience=5)
     assert caught.value.code == "site-without-tls"
+
+
+@contextlib.contextmanager
+def waiting(answer: bytes) -> Iterator[int]:
+    """The port of a server that says `answer` to HTTP, and to a ClientHello nothing: it waits for the end of the header."""
+
+    def serve(peer: socket.socket) -> None:
+        with contextlib.suppress(OSError), peer:
+            got = b""
+            while not got.endswith(b"\r\n\r\n"):
+                more = peer.recv(4096)
+                if not more:
+                    return
+                got += more
+            peer.sendall(answer)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                serve(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "site-without-tls"),
+        (b"HTTP/1.1 400 The plain HTTP request was sent to HTTPS port\r\nContent-Length: 0\r\n\r\n", "site-unreachable"),
+        (b"", "site-unreachable"),
+    ],
+    ids=["plain HTTP", "TLS that is slow", "something else"],
+)
+def test_a_server_that_does_not_answer_a_hello(answer: bytes, code: str) -> None:
+    with waiting(answer) as port, pytest.raises(Unavailable) as caught:
+        run(port, patience=1)
+    assert caught.value.code == code
 
 
 def test_a_name_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:

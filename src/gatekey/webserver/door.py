@@ -327,7 +327,19 @@ def reachable(door: Door) -> None:
     """Raises Unavailable when there is no TLS server at the door: "site-unreachable", "site-without-tls". Then there is nothing to check."""
     answer = door.none()
     where = f"{door.address} port {door.target.port}"
-    if answer.kind in (NOT_LISTENING, UNREACHABLE) or (answer.kind == TIMEOUT and not (answer.heard and answer.heard.works)):
+    silent = answer.kind == TIMEOUT and not (answer.heard and answer.heard.works)
+    if silent and _plain_http(door):
+        raise Unavailable("site-without-tls", f"{where} does not speak TLS: it answers plain HTTP", hint="name the port of https", host=door.target.host)
+    if answer.kind in (NOT_LISTENING, UNREACHABLE) or silent:
         raise Unavailable("site-unreachable", f"{where} cannot be reached: {answer.words}", hint="is the web server running?", host=door.target.host)
     if answer.kind == NOT_TLS or (answer.kind == CLOSED and not answer.tls and answer.heard and not answer.heard.works):
         raise Unavailable("site-without-tls", f"{where} does not speak TLS: {answer.words}", hint="name the port of https", host=door.target.host)
+
+
+def _plain_http(door: Door) -> bool:
+    """Whether plain HTTP is spoken at the door. A server that waits for the end of a header may find none in a ClientHello, and then it says nothing.
+
+    A TLS server that is only slow says 400 to plain HTTP (nginx, Apache, Caddy), or nothing.
+    """
+    answer = door.knock(door.try_(plain=True))
+    return answer.kind == ANSWERED and answer.status != 400
