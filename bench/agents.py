@@ -24,6 +24,7 @@ REVOCATIONS, MOST_SECONDS, AGENTS = 20, 1.0, 3000
 
 def refusal(folder: Path) -> bool:
     from gatekey.authority import revoke
+    from gatekey.webserver.answer import Answer
     from kit import asked, faraway
     from kit.doors import STARTERS
 
@@ -56,6 +57,7 @@ def refusal(folder: Path) -> bool:
                 last, refusals = time.monotonic(), 0
                 while refusals < 6 or len(spans) < 2:
                     before = time.monotonic()
+                    answer: Answer | None
                     if way == "open connection":
                         answer = line.ask(d.knock(keep=True))
                     elif way == "resumed session":

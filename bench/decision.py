@@ -190,7 +190,8 @@ def rate(folder: Path) -> bool:
 
     s = asked.Service(folder, workers=WORKERS, more="[limits]\nrequests-per-second = 1000000\n")
     s.person("ann", "--group", "staff")
-    bridge, peer, port = Bridge(s), None, free_port()
+    bridge, port = Bridge(s), free_port()
+    peer: subprocess.Popen[bytes] | None = None
     best = {"hello": 0.0, "decision": 0.0}
     try:
         bridge.start()
@@ -202,7 +203,7 @@ def rate(folder: Path) -> bool:
             best["decision"] = max(best["decision"], bridge.load(serial).rate)
     finally:
         s.stop()
-        if peer:
+        if peer is not None:
             os.killpg(peer.pid, signal.SIGKILL)
             peer.wait(5)
     part = best["decision"] / best["hello"]

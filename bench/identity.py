@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -35,7 +36,7 @@ def person(folder: Path) -> list[tuple[str, str]]:
 
     key, crt = folder / "k.pem", folder / "c.pem"
     subject = ["-subj", "/CN=ann", "-set_serial", "0x439C02C93ACB5FEF290DC4FE0B88E7CD", "-days", "30", "-addext", "subjectAltName=email:ann@example.com"]
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", crt, *subject]
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(key), "-out", str(crt), *subject]
     subprocess.run(words, check=True, capture_output=True)
     pem = crt.read_text()
     from hashlib import sha256
@@ -108,7 +109,7 @@ def wsgi(app: Any, made: dict[str, Any]) -> float:
     return (time.perf_counter() - begin) / REQUESTS * 1e6
 
 
-def added(measure: Any, bare: Any, wrapped: Any, made: dict[str, Any]) -> float:
+def added(measure: Callable[[Any, dict[str, Any]], float], bare: Any, wrapped: Any, made: dict[str, Any]) -> float:
     """What `wrapped` takes longer than `bare`: the best round of each, the two taking turns."""
     rounds = [(measure(bare, made), measure(wrapped, made)) for _ in range(ROUNDS)]
     return min(slow for _, slow in rounds) - min(quick for quick, _ in rounds)
@@ -139,7 +140,8 @@ def main() -> int:
         said = person(Path(name))
         short = [pair for pair in said if pair[0] != "X-Client-Cert"]
         secret = [*said, ("X-Gatekey-Secret", word)]
-        alone, known = {"trust": "unix"}, {"trust": "unix", "bundle": name}
+        alone: dict[str, Any] = {"trust": "unix"}
+        known: dict[str, Any] = {**alone, "bundle": name}
         cases = [
             ("ASGI, nobody", asgi, bare_asgi, IdentityMiddleware(bare_asgi, **alone, anonymous=True), scope([], unix=True)),
             ("ASGI, headers", asgi, bare_asgi, IdentityMiddleware(bare_asgi, **alone), scope(short, unix=True)),

@@ -119,12 +119,12 @@ def gatekey(folder: Path, *, encrypted: bool) -> Runner:
     secret = folder / "passphrase"
     secret.touch(0o600)
     secret.write_text(PASSPHRASE + "\n")
-    keys = ["--passphrase-file", secret] if encrypted else ["--unencrypted-keys"]
+    keys: Command = ["--passphrase-file", secret] if encrypted else ["--unencrypted-keys"]
     run(*gatekey_command("init", "Bench", "--home", folder / "home", *keys))
-    more = ["--passphrase-file", secret] if encrypted else []
+    more: Command = ["--passphrase-file", secret] if encrypted else []
 
     def commands(person: str) -> list[Command]:
-        words = ["issue", "client", person, "--email", f"{person}@example.com", "--home", folder / "home", "--out", folder / "out", "--quiet", *more]
+        words: Command = ["issue", "client", person, "--email", f"{person}@example.com", "--home", folder / "home", "--out", folder / "out", "--quiet", *more]
         return [gatekey_command(*words)]
 
     return Runner(f"{GATEKEY}, encrypted key" if encrypted else GATEKEY, commands, "durable record, audit log, policy, lint, chain file")
@@ -168,9 +168,9 @@ def openssl(folder: Path) -> Runner:
     (folder / "index.txt").touch()
     config = folder / "openssl.cnf"
     config.write_text(OPENSSL_CONFIG.format(folder=folder))
-    new_key = [*NEW_KEY, "-config", config]
+    new_key: Command = [*NEW_KEY, "-config", config]
     extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "subjectKeyIdentifier=hash"]
-    ca = ["-keyout", folder / "ca.key", "-out", folder / "ca.crt", "-subj", "/CN=Bench people", "-days", "3650", *extensions]
+    ca: Command = ["-keyout", folder / "ca.key", "-out", folder / "ca.crt", "-subj", "/CN=Bench people", "-days", "3650", *extensions]
     run("openssl", "req", "-x509", *new_key, *ca)
 
     def commands(person: str) -> list[Command]:
@@ -191,8 +191,11 @@ def easyrsa(folder: Path) -> Runner:
     run(program, "init-pki", cwd=folder, **env)
     run(program, "build-ca", "nopass", cwd=folder, EASYRSA_REQ_CN="Bench people", **env)
     words = ["env", *(f"{name}={value}" for name, value in env.items()), f"EASYRSA_PASSOUT=pass:{PASSWORD}", program]
-    make = lambda person: [[*words, "build-client-full", person, "nopass"], [*words, "export-p12", person]]  # noqa: E731
-    return Runner(EASYRSA, make, "index.txt without fsync, no SAN, no policy; AES PKCS#12")
+
+    def commands(person: str) -> list[Command]:
+        return [[*words, "build-client-full", person, "nopass"], [*words, "export-p12", person]]
+
+    return Runner(EASYRSA, commands, "index.txt without fsync, no SAN, no policy; AES PKCS#12")
 
 
 def cfssl(folder: Path) -> Runner:
@@ -209,17 +212,26 @@ def cfssl(folder: Path) -> Runner:
         ' | cfssl gencert -loglevel 5 -ca "$2/ca.cert" -ca-key "$2/ca.key" -config "$2/config.json" -profile client - > "$2/$1.json"'
         ' && openssl pkcs12 -export -nokeys -in "$2/ca.cert" -out "$2/$1.p12" "${@:3}"'
     )
-    make = lambda person: [["bash", "-c", script, "cfssl", person, folder, *EXPORT]]  # noqa: E731
-    return Runner("cfssl gencert + openssl pkcs12", make, "records nothing; the PKCS#12 without the key")
+
+    def commands(person: str) -> list[Command]:
+        return [["bash", "-c", script, "cfssl", person, folder, *EXPORT]]
+
+    return Runner("cfssl gencert + openssl pkcs12", commands, "records nothing; the PKCS#12 without the key")
 
 
 def mkcert(folder: Path) -> Runner:
     folder.mkdir()
     run("mkcert", "-ecdsa", "-client", "first", CAROOT=str(folder), cwd=folder)
     words = ["env", f"CAROOT={folder}", "mkcert", "-ecdsa", "-client"]
-    pair = lambda person: ["-cert-file", folder / f"{person}.crt", "-key-file", folder / f"{person}.key", f"{person}@example.com"]  # noqa: E731
-    make = lambda person: [[*words, *pair(person)], [*words, "-pkcs12", "-p12-file", folder / f"{person}.p12", f"{person}@example.com"]]  # noqa: E731
-    return Runner("mkcert -client, then -pkcs12", make, "records nothing; RSA-3072 CA")
+
+    def commands(person: str) -> list[Command]:
+        mail = f"{person}@example.com"
+        return [
+            [*words, "-cert-file", folder / f"{person}.crt", "-key-file", folder / f"{person}.key", mail],
+            [*words, "-pkcs12", "-p12-file", folder / f"{person}.p12", mail],
+        ]
+
+    return Runner("mkcert -client, then -pkcs12", commands, "records nothing; RSA-3072 CA")
 
 
 def step(folder: Path) -> Runner:
@@ -230,7 +242,7 @@ def step(folder: Path) -> Runner:
 
     def commands(person: str) -> list[Command]:
         key, crt = folder / f"{person}.key", folder / f"{person}.crt"
-        ca = ["--ca", folder / "ca.crt", "--ca-key", folder / "ca.key"]
+        ca: Command = ["--ca", folder / "ca.crt", "--ca-key", folder / "ca.key"]
         return [
             ["step", "certificate", "create", person, crt, key, "--profile", "leaf", *ca, *plain],
             ["step", "certificate", "p12", folder / f"{person}.p12", crt, key, "--password-file", folder / "password", "--force"],

@@ -128,7 +128,7 @@ def fresh(d: Any, who: Any) -> Callable[[], bool]:
 
 def resumed(d: Any, who: Any) -> Callable[[], bool]:
     """Each connection offers the session of the last one that was let in."""
-    last = [None]
+    last: list[Any] = [None]
 
     def attempt() -> bool:
         line = d.open(who, resume=last[0]) if last[0] else d.open(who)

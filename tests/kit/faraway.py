@@ -40,7 +40,9 @@ class FarDoor(Door):
     def __init__(self, kind: str, folder: Path, asked: Service, options: dict[str, Any]) -> None:
         self.kind, self.folder, self.asked, self.options = kind, folder, asked, options
         folder.mkdir(parents=True, exist_ok=True)
-        self.ann, self.bob = asked.person("ann"), asked.person("bob")  # type: ignore[assignment]  # a door takes identities wherever it takes leaves
+        self.ann: Any
+        self.bob: Any
+        self.ann, self.bob = asked.person("ann"), asked.person("bob")  # a door takes identities wherever it takes leaves
         self.bundle = folder / "bundle"
         self.site_leaf = make_pki("kitty-ca servers").server(HOST)
         self.files = self.site_leaf.write(folder, HOST)
@@ -215,6 +217,8 @@ class Liar:
 
 class FarHost(Host):
     """A host whose agent asks a liar. `source`: its source."""
+
+    source: Source
 
     def __init__(self, folder: Path, liar: Liar, **toml: Any) -> None:
         self.liar = liar

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatekey import app
-from gatekey.authority import access, clock, crl, issue, package, people, requests
+from gatekey.authority import access, bundle, clock, crl, issue, package, people, requests
 from gatekey.authority import revoke as verbs
 from gatekey.authority.authority import Authority
 from gatekey.authority.standing import Standing
@@ -35,6 +35,7 @@ from gatekey.web.agents import Agents
 from gatekey.webserver import agent_bundle
 from gatekey.x509 import pem
 from gatekey.x509.certificate import read_certificate
+from gatekey.x509.crl import encode_entry
 from gatekey.x509.names import rfc2253
 from kit import administrator
 from kit.homes import template
@@ -201,7 +202,7 @@ def test_a_crl_that_nobody_signs_is_signed_after_a_moment(service: Service) -> N
     ann = service.person("ann")
     service.compare()
     asked(service, service.web1)
-    service.authority.ledger.revoke(CertificateId("people", read_certificate(ann).serial), "unspecified", at=START, actor="t", entry=verbs.encode_entry)
+    service.authority.ledger.revoke(CertificateId("people", read_certificate(ann).serial), "unspecified", at=START, actor="t", entry=encode_entry)
     service.compare()
     begun = time.monotonic()
     files = contents(asked(service, service.web1))
@@ -214,7 +215,7 @@ def test_without_a_bundle_it_says_why(service: Service, monkeypatch: pytest.Monk
     def cannot(*_: object, **__: object) -> None:
         raise Unavailable("store-locked", "the key is in the safe")
 
-    monkeypatch.setattr(package.bundle, "compose", cannot)
+    monkeypatch.setattr(bundle, "compose", cannot)
     monkeypatch.setattr("gatekey.web.agents._FIRST", 0.5)
     with pytest.raises(Unavailable, match="the key is in the safe") as caught:
         asked(service, service.web1)
@@ -328,11 +329,12 @@ def test_nothing_is_made_when_nobody_asks(service: Service) -> None:
 @pytest.mark.parametrize("role", ["", "auditor", "operator", "administrator"])
 def test_other_roles_are_not_answered(service: Service, role: str) -> None:
     other = service.person("other", *((role,) if role else ()))
-    for ask in (
+    asks: tuple[Callable[[], Answer], ...] = (
         lambda: asked(service, other),
         lambda: service.agents.report(call(other, body=b'{"number":0,"at":0}')),
         lambda: service.agents.renew(call(other)),
-    ):
+    )
+    for ask in asks:
         with pytest.raises(Refused) as caught:
             ask()
         assert caught.value.code in ("forbidden", "sign-in")
@@ -426,7 +428,10 @@ def test_a_report_of_what_has_not_happened_is_refused_and_times_that_cannot_be_a
 def test_the_clock_says_who_took_it_over_and_who_did_not(service: Service) -> None:
     ann, bob = service.person("ann"), service.person("bob")
     service.revoke(ann)
-    report = lambda number, name: service.agents.report(call(service.web1, body=json.dumps({"number": number, "at": service.time.at, "name": name}).encode()))  # noqa: E731
+
+    def report(number: int, name: str) -> None:
+        service.agents.report(call(service.web1, body=json.dumps({"number": number, "at": service.time.at, "name": name}).encode()))
+
     report(1, "a")
     report(1, "b")
     service.time.move(seconds=3)

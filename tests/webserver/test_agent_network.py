@@ -9,7 +9,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,14 @@ def host(tmp_path: Path, liar: Liar) -> Iterator[FarHost]:
         yield made
 
 
-def ask(served: Service, who: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def ask(served: Service, who: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
     """A question with the certificate of `who` ("" for none)."""
     context = ssl.create_default_context(cafile=str(served.folder / "servers-root.crt"))
     if who:
         context.load_cert_chain(served.folder / f"{who}.chain.crt", served.folder / f"{who}.key")
     connection = HTTPSConnection("127.0.0.1", served.private, timeout=60, context=context)
     try:
-        connection.request(method, path, body or None, headers)
+        connection.request(method, path, body or None, dict(headers or {}))
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
@@ -126,11 +126,11 @@ def test_it_gets_over_a_service_that_is_killed_and_started_again(tmp_path: Path)
 def test_who_may_ask_over_the_wire(door: FarDoor, served: Service) -> None:
     path = "/agent/bundle?wait=0"
     assert ask(served, "", "GET", path)[0] == 401
-    assert ask(served, "", "GET", path, **{"X-Client-User": "web1", "Client-Cert": "::", "X-SSL-Client-Verify": "SUCCESS"})[0] == 401
+    assert ask(served, "", "GET", path, headers={"X-Client-User": "web1", "Client-Cert": "::", "X-SSL-Client-Verify": "SUCCESS"})[0] == 401
     assert ask(served, "ann", "GET", path)[0] == 403
     status, headers, body = ask(served, "web1", "GET", path)
     assert (status, headers["content-type"]) == (200, "application/x-tar")
-    assert ask(served, "web1", "GET", path, **{"If-None-Match": headers["etag"]})[::2] == (304, b"")
+    assert ask(served, "web1", "GET", path, headers={"If-None-Match": headers["etag"]})[::2] == (304, b"")
     assert ask(served, "web1", "GET", "/agent/bundle?after=x")[0] == 400
     assert ask(served, "ann", "POST", "/agent/report", b'{"number":0,"at":0}')[0] == 403
     assert ask(served, "web1", "POST", "/agent/report", b"[")[0] == 400
@@ -169,11 +169,8 @@ def _reached(host: FarHost, before: dict[str, bytes]) -> bool:
     return host.files != before or host.calls != []
 
 
-def _expired(town: Published) -> dict[str, bytes]:
-    return town.contents(crls=b"".join(town.pki.crl(ca, expired=True) for ca in town.pki.authorities))
-
-
 LIES: dict[str, tuple[str, Callable[[FarHost], bytes]]] = {
+    "expired": ("crl-expired", lambda host: pack(host.town.contents(number=2, crls=host.town.pki.crls(issuing="expired")))),
     "older": ("bundle-older", lambda host: pack(host.town.contents(number=0, made_at=host.town.made_at - DAY))),
     "foreign": ("bundle-foreign", lambda host: pack(Published(host.folder / "foreign", host.town.pki.foreign()).contents(number=7))),
     "no manifest": ("bundle-damaged", lambda host: pack({"a.txt": b"a"})),
