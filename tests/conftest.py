@@ -9,8 +9,10 @@ from collections.abc import Callable, Generator
 import pytest
 from hypothesis import settings
 
-#: For an evening's search: script/test -k properties --hypothesis-profile deep. In CI Hypothesis takes its own profile, which draws the same cases each time.
+#: For an evening's search: script/test -k properties --hypothesis-profile deep; for script/test --fast: brief. In CI Hypothesis takes its own profile, which
+#: draws the same cases each time.
 settings.register_profile("deep", max_examples=5000, deadline=None)
+settings.register_profile("brief", max_examples=20, deadline=None)
 settings.register_profile("unhurried", deadline=None)
 if "CI" not in os.environ:
     settings.load_profile("unhurried")

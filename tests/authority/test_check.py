@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from gatekey.keys import material
+from kit import administrator
 from kit.administrator import Administrator, typed
 
 DAY = 86_400
@@ -146,14 +147,28 @@ DAMAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def lived_in_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a past, for copying; what was handed out lies in its folder `work`."""
+    place = tmp_path_factory.mktemp("lived-in")
+    (place / "work").mkdir()
+    admin = Administrator(administrator.copied(template, place / "home"), place / "work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(admin.folder)
+        admin("issue", "client", "ann", "--email", "ann@example.com", "--device", "laptop", "--out", "ann")
+        admin("issue", "client", "carl", "--out", "carl")
+        admin("issue", "server", "app.example", "--out", "site")
+        admin("revoke", "carl", "--reason", "superseded")
+        admin("issue", "client", "bob", "--out", "bob")
+    return place
+
+
 @pytest.fixture
-def lived_in(admin: Administrator) -> Administrator:
-    admin("issue", "client", "ann", "--email", "ann@example.com", "--device", "laptop", "--out", "ann")
-    admin("issue", "client", "carl", "--out", "carl")
-    admin("issue", "server", "app.example", "--out", "site")
-    admin("revoke", "carl", "--reason", "superseded")
-    admin("issue", "client", "bob", "--out", "bob")
-    return admin
+def lived_in(lived_in_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Administrator:
+    monkeypatch.setenv("GATEKEY_DEBUG", "1")
+    place = administrator.copied(lived_in_template, tmp_path / "copy")
+    monkeypatch.chdir(place / "work")
+    return Administrator(place / "home", place / "work")
 
 
 def test_whole(lived_in: Administrator) -> None:

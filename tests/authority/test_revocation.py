@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from gatekey.model.holder import Holder
 from gatekey.testing import FakeClock
 from gatekey.x509.crl import read_crl
 from kit.administrator import Administrator
+from kit.servers import wait_until
 
 DAY = 86_400
 
@@ -309,8 +311,10 @@ class TestBundle:
         bundle.publish(house, out)
         wrong: list[str] = []
         done = threading.Event()
+        looks = 0
 
         def look() -> None:
+            nonlocal looks
             while not done.is_set():
                 folder = os.open(out / ".current", os.O_RDONLY)  # what a web server does that reads its files at one moment
                 try:
@@ -323,6 +327,10 @@ class TestBundle:
                 for name in manifest["files"]:
                     if not (out / name).exists():
                         wrong.append(f"{name} is gone")
+                looks += 1
+
+        def read_since(seen: int) -> bool:
+            return looks > seen or not reader.is_alive()
 
         reader = threading.Thread(target=look)
         reader.start()
@@ -331,6 +339,8 @@ class TestBundle:
                 one = given(house, f"p{number}")
                 revoke.revoke(house, one.id)
                 bundle.publish(house, out)
+                # A set outlives one switch, not two: whoever has begun to read it comes to its end before the next one.
+                wait_until(functools.partial(read_since, looks), "the reader has looked")
         finally:
             done.set()
             reader.join()

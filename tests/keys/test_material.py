@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed, Refused
@@ -163,7 +163,6 @@ def test_garbage_ends_in_a_sentence(data: bytes) -> None:
 
 
 @given(st.sampled_from(TYPES), st.integers(0, 10_000), st.integers(0, 255))
-@settings(deadline=None)
 def test_damage_ends_in_a_sentence_or_in_a_key_that_signs(key_type: str, place: int, byte: int) -> None:
     whole = _keys(key_type)
     place %= len(whole)

@@ -8,7 +8,7 @@ import re
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Malformed
@@ -150,7 +150,6 @@ def test_the_same_in_any_order() -> None:
     assert bundle.texts(denied, known, [DN, ODD], 1) == bundle.texts(reversed(denied), reversed(known), [ODD, DN], 1)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=40))
 def test_encode_is_undone_and_fits_everywhere(text: str) -> None:
     encoded = headers.encode(text)
@@ -162,7 +161,6 @@ printable = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126),
 anything = st.text(max_size=20)
 
 
-@settings(max_examples=100, deadline=None)
 @given(printable, anything, anything, anything, st.lists(anything, max_size=3), anything)
 def test_nothing_from_outside_writes_a_line(dn: str, login: str, name: str, email: str, groups: list[str], device: str) -> None:
     made = bundle.texts([Denied(dn, SERIAL)], [Known(dn, "people", SERIAL, "", login, name, email, tuple(groups), device)], [dn], 1)
@@ -180,7 +178,6 @@ def test_nothing_from_outside_writes_a_line(dn: str, login: str, name: str, emai
             assert all(len(line.split(" ")) <= 2 for line in body.splitlines()), file
 
 
-@settings(max_examples=100, deadline=None)
 @given(printable, printable)
 def test_two_issuers_never_share_a_key(one: str, two: str) -> None:
     if one.lower() == two.lower():

@@ -21,15 +21,15 @@ from gatekey.x509 import pem
 from gatekey.x509.csr import encode_csr
 from kit import administrator, objects
 from kit.administrator import Administrator, Answer
+from kit.cases import cases
 
 PASSWORD = "the-password-of-these-tests"
 #: What turns a line of text around, hides it or moves the cursor: controls, and the marks of direction (Unicode 9 annex 9, 2.1 to 2.3).
 TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 KINDS = {"crt": "CERTIFICATE", "csr": "CERTIFICATE REQUEST", "crl": "X509 CRL", "key": "PRIVATE KEY", "p12": "", "toml": ""}
 
-#: Each case is a command: fewer than elsewhere, unless --hypothesis-profile asks for more.
-_asked = settings().max_examples
-few = settings(max_examples=60 if _asked <= 100 else _asked, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+#: Each case is a command: fewer than elsewhere.
+few = settings(cases(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 class Lab(NamedTuple):

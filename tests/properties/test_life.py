@@ -27,6 +27,7 @@ from gatekey.store.admission import LEASE
 from gatekey.testing import FakeClock, FakeEntropy
 from gatekey.x509.crl import read_crl
 from kit import administrator
+from kit.cases import cases
 
 LOGINS = st.sampled_from(["ann", "bob", "carl"])
 DEVICES = st.sampled_from(["", "laptop"])
@@ -248,6 +249,6 @@ class Life(RuleBasedStateMachine):
 def test_whatever_is_done_in_whatever_order(template: Path) -> None:
     Life.template = template
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    run_state_machine_as_test(Life, settings=settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=quiet))
+    run_state_machine_as_test(Life, settings=settings(cases(25), stateful_step_count=25, suppress_health_check=quiet))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.keys import material
@@ -280,7 +280,6 @@ VALUES = st.recursive(
 NAMES = sorted({field.name for route in table.ROUTES if route.body for field in route.body.fields})
 
 
-@settings(max_examples=100)
 @given(body=st.dictionaries(st.sampled_from([*NAMES, "x"]), VALUES, max_size=6), route=st.sampled_from([route for route in table.ROUTES if route.writes]))
 def test_any_json_is_answered(quiet: Desk, body: dict[str, Any], route: Route) -> None:
     if route.name in ("setRoles", "leave", "makeCrl", "repairStore"):
@@ -290,7 +289,6 @@ def test_any_json_is_answered(quiet: Desk, body: dict[str, Any], route: Route) -
     assert 400 <= told.status < 500 or told.status in (200, 201)
 
 
-@settings(max_examples=100)
 @given(raw=st.binary(max_size=200), query=st.text(max_size=50), path=st.text(max_size=30), header=st.text(max_size=30))
 def test_any_bytes_are_answered(quiet: Desk, raw: bytes, query: str, path: str, header: str) -> None:
     for method, where in (("POST", "/v1/certificates/sign"), ("GET", f"/v1/{path}"), ("GET", f"/v1/certificates/{path}"), ("GET", "/v1/people")):

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey import app
@@ -181,7 +181,6 @@ def test_what_cannot_be_read_is_refused(house: House, headers: tuple[tuple[str, 
     assert words in why(answer)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["client-cert", "x-client-cert", "x-gatekey-serial", "x-gatekey-issuer", "x-gatekey-site"]), st.text(max_size=300))
 def test_no_header_makes_it_crash_or_opens_it(name: str, value: str) -> None:
     standing = Standing(None, FakeClock(), {}, {})  # type: ignore[arg-type]  # never loaded, so never asked

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp as judge
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.api import Authority
@@ -351,7 +351,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 @given(st.data())
-@settings(max_examples=100)
 def test_whatever_is_posted_gets_an_ocsp_answer(shared: House, data: st.DataObject) -> None:
     base = ocsp.encode_request([shared.id("22" * 16)], b"0123456789abcdef")
     if data.draw(st.booleans()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey import app
@@ -38,6 +38,7 @@ from gatekey.x509.certificate import read_certificate
 from gatekey.x509.crl import encode_entry
 from gatekey.x509.names import rfc2253
 from kit import administrator
+from kit.cases import cases
 from kit.homes import template
 
 __all__ = ["template"]
@@ -376,7 +377,7 @@ def test_questions_that_make_no_sense(service: Service, query: str) -> None:
     assert caught.value.code == "bad-agent-call"
 
 
-@settings(max_examples=60)
+@cases(60)
 @given(st.text(max_size=200), st.text(max_size=100))
 def test_any_question_is_read_or_refused(query: str, match: str) -> None:
     with contextlib.suppress(GatekeyError):
@@ -384,7 +385,6 @@ def test_any_question_is_read_or_refused(query: str, match: str) -> None:
         assert 0 <= found.wait <= protocol.LONGEST_WAIT
 
 
-@settings(max_examples=100)
 @given(st.one_of(st.binary(max_size=200), st.builds(lambda value: json.dumps(value).encode(), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["number", "at", "name", "x"]), inner, max_size=4), max_leaves=8))))  # fmt: skip
@@ -501,7 +501,7 @@ def test_a_token_renews_nothing(service: Service) -> None:
 # The package
 
 
-@settings(max_examples=60)
+@cases(60)
 @given(st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True), st.binary(max_size=1500), min_size=1, max_size=6))
 def test_what_is_packed_comes_out(files: dict[str, bytes]) -> None:
     packed = pack(files)
@@ -511,7 +511,6 @@ def test_what_is_packed_comes_out(files: dict[str, bytes]) -> None:
         assert {member.name: judge.extractfile(member).read() for member in judge} == files  # type: ignore[union-attr]
 
 
-@settings(max_examples=100)
 @given(st.data())
 def test_nothing_else_is_unpacked(data: st.DataObject) -> None:
     packed = bytearray(pack({"manifest.json": b"{}", "a.txt": b"A" * 600}))
@@ -532,7 +531,6 @@ def test_nothing_else_is_unpacked(data: st.DataObject) -> None:
         assert pack(found) == bytes(packed)  # a changed byte of a file is for the manifest's hashes to find
 
 
-@settings(max_examples=100)
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_unpacked_or_refused(body: bytes) -> None:
     with contextlib.suppress(Malformed):

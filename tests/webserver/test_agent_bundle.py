@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError
@@ -21,6 +21,7 @@ from gatekey.model import bundle as texts
 from gatekey.webserver.agent_bundle import Memory, admitted, fresh_until, in_time, read_manifest, understood
 from gatekey.webserver.agent_server import KINDS, openssl_takes
 from gatekey.x509 import pem
+from kit.cases import cases
 from kit.pki import DAY, HOUR, Ca, Pki, make_pki, new_key
 from kit.published import Published, changed, with_manifest
 
@@ -469,7 +470,6 @@ def test_memory_of_two_places_forgets_nothing() -> None:
 # Bytes of chance
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(good())), st.integers(0, 10_000), st.binary(max_size=6), st.integers(0, 30))
 def test_mutated_bundles_end_in_a_sentence(name: str, at: int, put: bytes, cut: int) -> None:
     data = good()[name]
@@ -486,14 +486,14 @@ def test_mutated_bundles_end_in_a_sentence(name: str, at: int, put: bytes, cut: 
         assert (bundle.denied, list(bundle.roots.values())) == (1, ["CN=kitty-ca people root"])
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.dictionaries(st.sampled_from(sorted(good())), st.binary(max_size=300)))
 def test_bytes_of_chance_end_in_a_sentence(contents: dict[str, bytes]) -> None:
     with pytest.raises(GatekeyError):
         judged({**contents, "manifest.json": contents.get("manifest.json", b"{}")})
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
     st.sampled_from(["version", "number", "made_at", "files", "sha256", "size", "a"]), inner, max_size=5), max_leaves=12))  # fmt: skip
 def test_manifests_of_chance_end_in_a_sentence(said: Any) -> None:

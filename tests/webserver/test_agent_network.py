@@ -30,6 +30,12 @@ from kit.published import Published
 from kit.servers import wait_until
 
 
+def real(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that starts a real service, most of them with nginx before it."""
+    marked: Callable[..., None] = pytest.mark.slow(pytest.mark.interop(test))
+    return marked
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with service(tmp_path_factory.mktemp("served")) as running:
@@ -76,6 +82,7 @@ def ask(served: Service, who: str, method: str, path: str, body: bytes = b"", he
 # A real service and a real web server
 
 
+@real
 def test_who_is_revoked_is_refused_within_a_second(door: FarDoor, served: Service) -> None:
     """On new connections, with a resumed session, and on a connection that is open."""
     carl = served.person("carl")
@@ -93,6 +100,7 @@ def test_who_is_revoked_is_refused_within_a_second(door: FarDoor, served: Servic
     assert door.visit(door.ann).status == 200
 
 
+@real
 def test_the_clock_tells_when_each_place_took_it_over(door: FarDoor, served: Service) -> None:
     served.person("dora")
     served.admin.process("revoke", "dora")
@@ -110,6 +118,7 @@ def _places(served: Service, ref: str) -> list[str]:
     return [tick["place"] for tick in served.show(ref)["clock"]["taken_over"]]
 
 
+@real
 def test_it_gets_over_a_service_that_is_killed_and_started_again(tmp_path: Path) -> None:
     with service(tmp_path / "s") as served, site(tmp_path / "w", served) as door:
         assert door.visit(door.bob).status == 200
@@ -123,6 +132,7 @@ def test_it_gets_over_a_service_that_is_killed_and_started_again(tmp_path: Path)
         assert door.status["error"] is None
 
 
+@real
 def test_who_may_ask_over_the_wire(door: FarDoor, served: Service) -> None:
     path = "/agent/bundle?wait=0"
     assert ask(served, "", "GET", path)[0] == 401
@@ -145,6 +155,7 @@ def test_who_may_ask_over_the_wire(door: FarDoor, served: Service) -> None:
         connection.close()
 
 
+@real
 def test_all_workers_give_the_same_bundle(door: FarDoor, served: Service) -> None:
     tags = {ask(served, "web1", "GET", "/agent/bundle?wait=0")[1]["etag"] for _ in range(12)}
     assert len(tags) == 1
@@ -246,7 +257,7 @@ def _nonsense(handler: Any) -> None:
 @pytest.mark.parametrize("act", [_huge, _endless, _short, _silent, _headers, _nonsense], ids=lambda act: act.__name__)
 def test_answers_without_measure(host: FarHost, liar: Liar, act: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_network, "MOST_BODY", 1024 * 1024)
-    monkeypatch.setattr(agent_network, "STEP", 1.0)
+    monkeypatch.setattr(agent_network, "STEP", 0.5)
     before = host.files
     liar.says(act=act)
     host.another()
@@ -314,7 +325,7 @@ def test_a_flood_is_taken_in_sips(host: FarHost, liar: Liar) -> None:
     liar.says(act=flood)
     asked = len(liar.asked)
     assert host.source.wait(10)
-    time.sleep(1)  # nobody looks
+    time.sleep(0.3)  # nobody looks; one that does not wait has asked a hundred times by then
     assert len(liar.asked) == asked + 1
     assert host.settle() is None
     assert host.status["serving"]["number"] == 2
@@ -427,6 +438,7 @@ def test_files_that_cannot_be_used(host: FarHost, tmp_path: Path, what: str) -> 
         assert str(wrong) in problem.message
 
 
+@real
 def test_it_renews_its_certificate_over_the_wire(served: Service, tmp_path: Path) -> None:
     """One that lives three days, in its last: with the real service."""
     proxy(served, "web3")

@@ -11,13 +11,14 @@ from socketserver import UnixStreamServer
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Refused
 from gatekey.webserver import apache, apache_decision, caddy, envoy, haproxy, nginx, traefik
 from gatekey.webserver.site import CRL_MOST, Site
 from kit.administrator import Administrator, found
+from kit.cases import cases
 
 ASKING = Site("app.example", decision="unix:/run/gatekey/proxy.sock", groups=("staff", "büro 2"))
 WRITERS: dict[str, Any] = {"nginx": nginx, "apache": apache, "haproxy": haproxy, "caddy": caddy}
@@ -132,7 +133,7 @@ def test_what_the_program_for_apache_says(fake: tuple[Fake, apache_decision.Aske
         assert asker.answer("5A_CN=a").startswith("!")
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(question=st.text(max_size=60))
 def test_the_program_answers_every_line_with_one_line(question: str) -> None:
     asker = apache_decision.Asker("unix:/nonexistent/s", "app.example", {})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.webserver.answer import ALERT, ANSWERED, CLOSED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREACHABLE, UNREADABLE, Answer
 from gatekey.webserver.refusal import elsewhere, refusing, same_answer, server_of, server_page
 from gatekey.webserver.report import OPEN, PASS, UNSURE
+from kit.cases import cases
 
 
 def page(status: int, body: str = "", **headers: str) -> Answer:
@@ -125,7 +126,7 @@ answers = st.builds(
 maybe = st.none() | answers.filter(lambda one: one.kind == ANSWERED)
 
 
-@settings(max_examples=60)
+@cases(60)
 @given(answers, maybe, maybe)
 def test_what_says_yes_is_never_a_refusal(answer: Answer, best: Answer | None, other: Answer | None) -> None:
     ruling = refusing(answer, best, other)
@@ -137,7 +138,7 @@ def test_what_says_yes_is_never_a_refusal(answer: Answer, best: Answer | None, o
         assert ruling.verdict != OPEN
 
 
-@settings(max_examples=60)
+@cases(60)
 @given(answers, maybe, maybe)
 def test_elsewhere_always_rules(answer: Answer, best: Answer | None, control: Answer | None) -> None:
     ruling = elsewhere(answer, best, control)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
@@ -141,7 +141,6 @@ def test_includes_that_go_round_end() -> None:
         read_files(MAIN, {MAIN: "a {" * 100 + "}" * 100})
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(alphabet=st.sampled_from(" \n;{}\"'\\#$ab*/."), max_size=200))
 def test_nothing_but_refusals(text: str) -> None:
     try:
@@ -150,7 +149,6 @@ def test_nothing_but_refusals(text: str) -> None:
         assert error.code == "bad-nginx-dump"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200))
 def test_nothing_but_refusals_of_dumps(text: str) -> None:
     try:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Refused
@@ -112,7 +112,6 @@ def test_addresses(entry: str, meant: tuple[str, int]) -> None:
 words = st.text(max_size=30)
 
 
-@settings(max_examples=100, deadline=None)
 @given(host=words, upstream=words, path=words, listen=words, group=words, origin=words, contact=words)
 def test_nothing_but_refusals(host: str, upstream: str, path: str, listen: str, group: str, origin: str, contact: str) -> None:
     """Whatever comes from outside: a configuration, or a refusal in words."""
@@ -128,7 +127,6 @@ def test_nothing_but_refusals(host: str, upstream: str, path: str, listen: str, 
                 continue
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=20).filter(str.strip), min_size=1, max_size=4), st.lists(st.text(min_size=1, max_size=20), max_size=4))
 def test_the_pattern_of_groups_finds_members_and_nobody_else(wanted: list[str], has: list[str]) -> None:
     site = SITE._replace(groups=tuple(wanted))
@@ -137,7 +135,6 @@ def test_the_pattern_of_groups_finds_members_and_nobody_else(wanted: list[str], 
 
 
 @given(st.text(min_size=1, max_size=20).filter(str.strip))
-@settings(max_examples=100, deadline=None)
 def test_no_group_writes_configuration(group: str) -> None:
     """A group's name stands in patterns and comments of every server, percent-encoded: letters, digits and - . _ ~ @ + %."""
     site = SITE._replace(groups=(group,))

@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
@@ -24,6 +24,7 @@ from gatekey.model.names import Names
 from gatekey.model.plan import NameConstraints, Plan
 from gatekey.x509 import certificate, der, names, oids, pem, signature, spki
 from kit import objects
+from kit.cases import cases
 from kit.objects import DAY, NOW
 
 URLS: dict[str, Any] = {
@@ -262,7 +263,7 @@ def test_every_key_type_signs_certificates(key_type: str) -> None:
     usage=st.sets(st.sampled_from(oids.KEY_USAGES), min_size=1),
     extended=st.lists(st.sampled_from(sorted(oids.EXTENDED)), unique=True, max_size=4),
 )
-@settings(max_examples=60)
+@cases(60)
 def test_any_plan_comes_back_from_both_readers(
     common_name: str, dns: list[str], ips: list[str], emails: list[str], serial: int, start: int, days: int, usage: set[str], extended: list[str]
 ) -> None:
@@ -413,7 +414,6 @@ def test_who_signs_itself_is_seen_through_other_spellings() -> None:
 
 
 @given(st.data(), st.sampled_from(["client with addresses", "issuing", "server"]))
-@settings(max_examples=100)
 def test_damaged_certificates_end_in_a_certificate_or_a_sentence(data: st.DataObject, name: str) -> None:
     encoded = data.draw(objects.damaged(made(name)))
     for read in (certificate.read_certificate, certificate.read_tbs):
@@ -428,7 +428,6 @@ def test_damaged_certificates_end_in_a_certificate_or_a_sentence(data: st.DataOb
 
 
 @given(st.data())
-@settings(max_examples=100)
 def test_damaged_extensions_end_in_a_certificate_or_a_sentence(data: st.DataObject) -> None:
     """Damage inside one extension, with all lengths around it right: the outer layers cannot catch it."""
     extension = data.draw(st.sampled_from(certificate.read_certificate(made("issuing")).extensions + certificate.read_certificate(made("server")).extensions))

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
@@ -197,7 +197,6 @@ def test_what_is_no_request_is_refused_in_a_sentence(name: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100)
 def test_damaged_requests_end_in_a_request_or_a_sentence(data: st.DataObject) -> None:
     encoded = data.draw(objects.damaged(everything()))
     try:

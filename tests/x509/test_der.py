@@ -7,13 +7,14 @@ from calendar import timegm
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
 from gatekey.model.instants import FOREVER
 from gatekey.x509 import der
 from gatekey.x509.der import Reader
+from kit.cases import cases
 
 
 @given(st.integers(-(2**300), 2**300))
@@ -44,7 +45,7 @@ def test_object_identifiers_as_in_the_standard() -> None:
 
 
 @given(st.binary(max_size=70_000))
-@settings(max_examples=30)
+@cases(30)
 def test_lengths_of_any_size_come_back(content: bytes) -> None:
     reader = Reader(der.octets(content))
     assert reader.octets() == content

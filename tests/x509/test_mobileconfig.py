@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Malformed
@@ -17,6 +17,7 @@ from gatekey.model import passwords
 from gatekey.x509 import mobileconfig, pkcs12, sniff
 from gatekey.x509.mobileconfig import Owner
 from kit import pki
+from kit.cases import cases
 
 ANN = Owner("kitty-ca people", "ann", "phone")
 
@@ -99,7 +100,7 @@ def test_another_person_device_or_authority_is_another_profile() -> None:
 
 
 @given(st.builds(Owner, *(st.text("abc äß._@- <&>'\"", max_size=64) for _ in range(3))))
-@settings(max_examples=50, deadline=None)
+@cases(50)
 def test_any_name(owner: Owner) -> None:
     found = read(mobileconfig.encode(owner, b"x", [], file_name="a.p12"))
     assert re.fullmatch(r"gatekey\.[a-z0-9.-]+", found["PayloadIdentifier"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
@@ -21,6 +21,7 @@ from gatekey.model.plan import NameConstraints
 from gatekey.x509 import certificate, der, names, oids
 from gatekey.x509.names import GeneralNames
 from kit import objects
+from kit.cases import cases
 
 CN, O, OU, C, DC, UID, EMAIL = "2.5.4.3", "2.5.4.10", "2.5.4.11", "2.5.4.6", "0.9.2342.19200300.100.1.25", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1"
 
@@ -338,7 +339,7 @@ def test_no_addresses_at_all_excludes_both_families() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@cases(60)
 def test_damaged_names_end_in_a_name_or_a_sentence(data: st.DataObject) -> None:
     good = dn(text(O, "Acme"), (text(CN, "ann"), text(UID, "17", der.BMP)))
     encoded = data.draw(objects.damaged(good))
@@ -350,7 +351,7 @@ def test_damaged_names_end_in_a_name_or_a_sentence(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@cases(60)
 def test_damaged_general_names_end_in_names_or_a_sentence(data: st.DataObject) -> None:
     good = names.encode_general_names(Names("", ("a.example",), ("10.0.0.1", "::1"), ("a@b.example",))) + der.explicit(4, dn(text(CN, "ann")))
     encoded = data.draw(objects.damaged(good))

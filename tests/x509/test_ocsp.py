@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp as judge
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
@@ -135,7 +135,6 @@ def test_what_it_does_not_allow(der: bytes) -> None:
 
 
 @given(st.one_of(st.binary(max_size=300), st.tuples(st.integers(0, 90), st.binary(min_size=1, max_size=4)).map(lambda cut: mutated(*cut))))
-@settings(max_examples=100)
 def test_whatever_comes_ends_in_words(data: bytes) -> None:
     try:
         slow = ocsp.read_request(data)
@@ -154,7 +153,6 @@ def mutated(at: int, by: bytes) -> bytes:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=0, max_size=130), st.integers(0, 3)), min_size=1, max_size=12))
-@settings(max_examples=100)
 def test_reading_again_is_reading(nonces: list[tuple[bytes, int]]) -> None:
     """The quick way must never take what the slow way refuses, nor read anything else out of it; also when lengths and octets do not belong together."""
     for nonce, cut in nonces:

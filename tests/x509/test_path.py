@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.model.names import Names
@@ -366,7 +366,6 @@ POOL = st.lists(st.sampled_from(["root", "issuing", "foreign root", "foreign", "
 
 
 @given(POOL, POOL, st.sampled_from(["ann", "expired", "server", "self", "root", "issuing"]), st.sampled_from([None, "client", "server", "1.2.3"]))
-@settings(deadline=None)
 def test_no_pool_upsets_it(pool: list[str], anchors: list[str], target: str, purpose: str | None) -> None:
     every = _zoo()
     verdict = validate(every[target], [every[name] for name in pool], [every[name] for name in anchors], at=int(time.time()), purpose=purpose, crls=_ZOO_CRLS)

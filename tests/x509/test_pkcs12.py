@@ -12,13 +12,14 @@ import cryptography_vectors
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12 as library
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed, Refused
 from gatekey.model import passwords
 from gatekey.x509 import der, pkcs8, pkcs12
 from kit import objects, pki
+from kit.cases import cases
 
 Program = Callable[[str], str]
 KEY_TYPES = ("p256", "p384", "rsa-2048")
@@ -221,7 +222,7 @@ def test_round_trip(target: str, key_type: str) -> None:
     st.text("abcXYZ019 -_!$", min_size=1, max_size=64),
     st.sampled_from(pkcs12.TARGETS),
 )
-@settings(max_examples=25, deadline=None)
+@cases(25)
 def test_any_name_and_password(name: str, password: str, target: str) -> None:
     who = _shared()
     opened = pkcs12.read(who.encode(target, name=name, password=password), password)
@@ -454,7 +455,7 @@ def without_mac() -> bytes:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@cases(60)
 def test_damage_ends_in_a_sentence_or_the_right_key(data: st.DataObject) -> None:
     changed = data.draw(objects.damaged(without_mac()))
     try:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed
 from gatekey.x509 import der, pbe, pkcs8
 from kit import objects
+from kit.cases import cases
 
 PASSWORD = b"correct horse"
 
@@ -218,7 +219,6 @@ def test_garbage_ends_in_a_sentence(data: bytes, password: bytes) -> None:
 
 
 @given(st.one_of(*(objects.damaged(whole) for whole in (sealed(iterations=1), plain("rsa-2048"), plain("p256"), plain("ed25519")))))
-@settings(deadline=None)
 def test_damage_ends_in_a_sentence(changed: bytes) -> None:
     try:
         pkcs8.unlock(changed, PASSWORD)
@@ -227,7 +227,7 @@ def test_damage_ends_in_a_sentence(changed: bytes) -> None:
 
 
 @given(st.binary(max_size=64), st.binary(min_size=1, max_size=64), st.integers(1, 5), st.integers(1, 60), st.sampled_from(["sha1", "sha256", "sha512"]))
-@settings(max_examples=50)
+@cases(50)
 def test_key_derivation_of_pkcs12_as_the_library_does_it(salt: bytes, password: bytes, iterations: int, size: int, name: str) -> None:
     """RFC 7292 appendix B.2 by the letter, block by block with big numbers, against the quick one."""
     import hashlib

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey.errors import Malformed
 from gatekey.x509 import der, oids, signature
 from kit import objects
+from kit.cases import cases
 
 DATA = b"to be signed"
 
@@ -160,7 +161,7 @@ def test_what_is_not_known_is_described_and_never_verifies(algorithm: bytes, wor
 
 
 @given(st.binary(max_size=80), st.binary(max_size=80), st.binary(max_size=80))
-@settings(max_examples=60)
+@cases(60)
 def test_garbage_is_never_a_signature(info: bytes, algorithm: bytes, made: bytes) -> None:
     good_info, good_algorithm = objects.spki_of(objects.key("p256")), signature.algorithm("p256")
     assert not signature.verify(info, good_algorithm, made, DATA)
