@@ -19,7 +19,8 @@ from gatekey.api import Authority, Issued
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.pem import decode
 from kit import servers
-from kit.service import Service, client_context, configure, free_port, serving, until
+from kit.servers import free_port, wait_until
+from kit.service import Service, client_context, configure, serving
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -128,7 +129,7 @@ def test_curl_asks_conditionally(house: House, program: Callable[[str], str]) ->
     text = base64.b64encode(ocsp.encode_request([one])).decode().replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     assert house.run(*curl, "--etag-save", "etag2", "-o", "got.ocsp", f"{house.service.url}/ocsp/{text}") == "200"
     again = [*curl, "--etag-compare", "etag2", "-o", "again.ocsp", f"{house.service.url}/ocsp/{text}"]
-    until(lambda: house.run(*again) == "304", what="304")  # each worker keeps the answer that it has signed itself
+    wait_until(lambda: house.run(*again) == "304", "304")  # each worker keeps the answer that it has signed itself
     said = house.run(program("openssl"), "ocsp", "-respin", "got.ocsp", "-issuer", "people.pem", "-cert", "ann.crt", "-CAfile", "people-root.pem")
     assert "ann.crt: good" in said
 
@@ -189,7 +190,7 @@ def test_nginx_asks_ocsp_about_clients(house: House, tmp_path: Path) -> None:
         assert knock(port, house, "bob") in (0, 400)
         assert knock(port, house, "cy") in (0, 400)
         house.service.gatekey("revoke", "nina")
-        until(lambda: knock(port, house, "nina") != 200, seconds=2, what="the refusal")
+        wait_until(lambda: knock(port, house, "nina") != 200, "the refusal", 2)
 
 
 def test_apache_asks_ocsp_about_clients(house: House, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ Listen 127.0.0.1:{port}
         assert knock(port, house, "bob") in (0, 403)
         assert knock(port, house, "cy") in (0, 403)
         house.service.gatekey("revoke", "ada")
-        until(lambda: knock(port, house, "ada") != 200, seconds=2, what="the refusal")
+        wait_until(lambda: knock(port, house, "ada") != 200, "the refusal", 2)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import re
 import socket
 import ssl
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kit.listening import listening
 from kit.pki import Leaf, Pki, make_pki
 
 
@@ -39,25 +39,8 @@ def little(
 ) -> Iterator[int]:
     """The port of a server with `app` behind it. `trust`: whose certificates are asked for; `plain`: without TLS."""
     context = None if plain else _context(trust, leaf, required=required, alpn=alpn)
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        threads: list[threading.Thread] = []
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    thread = threading.Thread(target=_serve, args=(listener.accept()[0], context, app))
-                    threads.append(thread)
-                    thread.start()
-
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            for thread in threads:
-                thread.join()
+    with listening(lambda peer: _serve(peer, context, app)) as port:
+        yield port
 
 
 def _context(trust: Pki | None, leaf: Leaf | None, *, required: bool, alpn: tuple[str, ...]) -> ssl.SSLContext:
@@ -81,8 +64,7 @@ def _context(trust: Pki | None, leaf: Leaf | None, *, required: bool, alpn: tupl
 
 
 def _serve(peer: socket.socket, context: ssl.SSLContext | None, app: Answering) -> None:
-    peer.settimeout(10)
-    with contextlib.suppress(OSError, ValueError), peer:
+    with contextlib.suppress(ValueError):
         if context is None:
             _talk(peer, app, "", "", plain=True)
             return

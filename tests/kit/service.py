@@ -6,11 +6,9 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -19,36 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from gatekey.api import Authority
+from kit.servers import free_port, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-c", "from gatekey.cli import main; main()"]
 #: Rate limits would count all tests as one address.
 QUIET = {"limits": {"requests-per-second": 0}}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, outside the range that clients are given."""
-    for _ in range(200):
-        number = 10000 + int.from_bytes(os.urandom(2), "big") % 20000
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return number
-    raise AssertionError("no free port")
-
-
-def until(true: Callable[[], Any], *, seconds: float = 30, what: str = "it") -> Any:
-    """Waits for a condition and answers with its value. Fails with words."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = true()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not happen within {seconds} seconds")
 
 
 class Service:
@@ -140,7 +114,7 @@ def started(home: Path, log: Path, public: int, private: int) -> Iterator[Servic
         process = subprocess.Popen([*COMMAND, "--home", str(home), "serve"], env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
     service = Service(home, process, log, public, private)
     try:
-        until(lambda: '"ready"' in log.read_text() or process.poll() is not None, seconds=60, what="the service")
+        wait_until(lambda: '"ready"' in log.read_text() or process.poll() is not None, "the service", 60)
         assert process.poll() is None, log.read_text()
         yield service
         process.send_signal(signal.SIGTERM)
@@ -164,4 +138,4 @@ def client_context(authority: Authority, folder: Path, certificate: bytes = b"",
     return context
 
 
-__all__ = ["HTTPResponse", "Service", "client_context", "configure", "free_port", "run", "serving", "started", "until"]
+__all__ = ["HTTPResponse", "Service", "client_context", "configure", "run", "serving", "started"]

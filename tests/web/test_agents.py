@@ -40,6 +40,7 @@ from gatekey.x509.names import rfc2253
 from kit import administrator
 from kit.cases import cases
 from kit.homes import template
+from kit.servers import wait_until
 
 __all__ = ["template"]
 
@@ -122,13 +123,6 @@ def contents(answer: Answer) -> dict[str, bytes]:
 
 def tag(answer: Answer) -> str:
     return dict(answer.headers)["etag"]
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 async def waiting(service: Service, count: int) -> None:
@@ -320,7 +314,7 @@ def test_whose_certificate_is_revoked_while_it_waits_gets_nothing(service: Servi
 def test_nothing_is_made_when_nobody_asks(service: Service) -> None:
     service.revoke(service.person("ann"))
     service.compare()
-    until(lambda: clock.of(service.authority, service.authority.reads.by_holder("ann")[0]).ticks[-1].place == "service")
+    wait_until(lambda: clock.of(service.authority, service.authority.reads.by_holder("ann")[0]).ticks[-1].place == "service", "the service has taken it over")
     assert service.agents._package is None
 
 

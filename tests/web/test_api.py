@@ -172,9 +172,10 @@ def test_the_same_question_at_the_same_moment_is_answered_once(desk: Desk) -> No
 
 def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
     """A slow key holds nobody up, and is in no batch before it is there."""
-    desk_key, going = desk.gate._desk.make_key, threading.Event()
+    desk_key, begun, going = desk.gate._desk.make_key, threading.Event(), threading.Event()
 
     def slow(kind: str) -> Any:
+        begun.set()
         going.wait(10)
         return desk_key(kind)
 
@@ -184,7 +185,7 @@ def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
     async def ask() -> tuple[Answer, Answer]:
         clerk = api.Clerk(gate)
         late = asyncio.create_task(clerk.answer(desk.call("boss", "POST", "/v1/certificates/client", {"login": "late"})))
-        await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(begun.wait, 10)
         soon = await clerk.answer(sign(desk, "soon"))
         assert not late.done()
         going.set()

@@ -25,7 +25,8 @@ from gatekey.api import Authority
 from gatekey.x509 import ocsp
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.spki import key_bits
-from kit.service import COMMAND, ROOT, Service, client_context, configure, free_port, serving, started, until
+from kit.servers import free_port, wait_until
+from kit.service import COMMAND, ROOT, Service, client_context, configure, serving, started
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,7 @@ def connections_to_each(service: Service, wanted: int = 2) -> list[http.client.H
         found.setdefault(pids[0] if pids else "", connection)
         return len(found) >= wanted
 
-    until(another, what="a connection to each worker")
+    wait_until(another, "a connection to each worker")
     return list(found.values())
 
 
@@ -87,11 +88,11 @@ def test_a_revocation_reaches_every_worker_within_a_second(service: Service) -> 
     since = time.monotonic()
     waits = []
     for one in connections:
-        until(lambda one=one: ask(one, body) is REVOKED, seconds=5, what="the answer")  # type: ignore[misc]
+        wait_until(lambda one=one: ask(one, body) is REVOKED, "the answer", 5)  # type: ignore[misc]
         waits.append(time.monotonic() - since)
     assert max(waits) < 1, waits
     number = int(serial, 16)
-    until(lambda: x509.load_der_x509_crl(service.get("/crl/people.crl")[2]).get_revoked_certificate_by_serial_number(number), seconds=2, what="the CRL")
+    wait_until(lambda: x509.load_der_x509_crl(service.get("/crl/people.crl")[2]).get_revoked_certificate_by_serial_number(number), "the CRL", 2)
 
 
 def test_health_and_readiness(service: Service) -> None:
@@ -229,7 +230,7 @@ def test_slow_strangers_are_let_go(service: Service) -> None:
             drip.setblocking(True)
             time.sleep(0.3)
 
-    until(dripping, seconds=20, what="the end of the drip")
+    wait_until(dripping, "the end of the drip", 20)
     assert silent.recv(1) == b""
     drip.close()
     silent.close()
@@ -241,7 +242,7 @@ def test_refusals_are_logged_with_their_id_and_without_secrets(service: Service)
     code, _, body = service.get("/crl/who?password=geheim", headers={"authorization": "Bearer geheim", "cookie": "geheim"})
     identity = json.loads(body)["instance"]
     assert code == 404
-    line = until(lambda: next((one for one in service.log() if one.get("id") == identity), None), what="the line")
+    line = wait_until(lambda: next((one for one in service.log() if one.get("id") == identity), None), "the line")
     assert (line["event"], line["level"], line["code"], line["path"], line["listener"]) == ("refused", "warning", "no-page", "/crl/who", "public")
     assert "geheim" not in service.log_file.read_text()
 
@@ -255,8 +256,8 @@ def test_killing_a_worker_loses_nothing(service: Service) -> None:
     for _ in range(50):
         assert service.get("/healthz")[0] == 200
         assert status(service, body) is GOOD
-    until(lambda: len(service.workers()) == 2 and before[0] not in service.workers(), what="another worker")
-    until(lambda: any(one["event"] == "worker-died" and one["pid"] == before[0] for one in service.log()), what="the line")
+    wait_until(lambda: len(service.workers()) == 2 and before[0] not in service.workers(), "another worker")
+    wait_until(lambda: any(one["event"] == "worker-died" and one["pid"] == before[0] for one in service.log()), "the line")
     connections_to_each(service)
 
 
@@ -296,8 +297,8 @@ def test_a_rolling_restart_drops_no_request(service: Service) -> None:
             before = set(service.workers())
             count = sum(one["event"] == "reloaded" for one in service.log())
             service.process.send_signal(signal.SIGHUP)
-            until(lambda count=count: sum(one["event"] == "reloaded" for one in service.log()) > count, what="the reload")  # type: ignore[misc]
-            until(lambda before=before: not before & set(service.workers()), what="the end of the old workers")  # type: ignore[misc]
+            wait_until(lambda count=count: sum(one["event"] == "reloaded" for one in service.log()) > count, "the reload")  # type: ignore[misc]
+            wait_until(lambda before=before: not before & set(service.workers()), "the end of the old workers")  # type: ignore[misc]
     finally:
         for load in loads:
             load.ended.set()
@@ -322,13 +323,13 @@ def test_counters_survive_their_worker(service: Service, tmp_path: Path) -> None
 
     for _ in range(20):
         service.get("/healthz")
-    before = until(lambda: count() if count() >= 20 else 0, what="the count")
+    before = wait_until(lambda: count() if count() >= 20 else 0, "the count")
     time.sleep(1.2)  # a copy is left once a second
     for pid in service.workers():
         os.kill(pid, signal.SIGKILL)
-    until(lambda: len(service.workers()) == 2, what="new workers")
+    wait_until(lambda: len(service.workers()) == 2, "new workers")
     connections_to_each(service)
-    assert until(lambda: count() >= before, what="the count")
+    assert wait_until(lambda: count() >= before, "the count")
 
 
 def test_rate_limits_count_over_all_workers(tmp_path: Path) -> None:
@@ -336,12 +337,12 @@ def test_rate_limits_count_over_all_workers(tmp_path: Path) -> None:
         def burst() -> Counter[int]:
             return Counter(service.get("/healthz")[0] for _ in range(60))
 
-        found = until(lambda: found if (found := burst())[429] else None, what="a refusal")
+        found = wait_until(lambda: found if (found := burst())[429] else None, "a refusal")
         assert found[200] <= 60
-        _, headers, body = until(lambda: answer if (answer := service.get("/healthz"))[0] == 429 else None, seconds=10, what="429")
+        _, headers, body = wait_until(lambda: answer if (answer := service.get("/healthz"))[0] == 429 else None, "429", 10)
         assert headers["retry-after"] == "1"
         assert json.loads(body)["code"] == "too-many-requests"
-        until(lambda: service.get("/healthz")[0] == 200, what="the next second")
+        wait_until(lambda: service.get("/healthz")[0] == 200, "the next second")
         assert not [one for one in service.log() if one.get("code") == "too-many-requests"], "counted, not logged"
 
 
@@ -354,7 +355,7 @@ def test_unix_sockets_have_their_mode(tmp_path: Path) -> None:
             sock.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             assert b"200 OK" in sock.recv(65536)
         service.process.send_signal(signal.SIGHUP)
-        until(lambda: any(one["event"] == "reloaded" for one in service.log()), what="the reload")
+        wait_until(lambda: any(one["event"] == "reloaded" for one in service.log()), "the reload")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(place))
             sock.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -388,11 +389,11 @@ def test_given_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     with started(home, tmp_path / "log", public, private) as service:
         assert shown() == serial(first)
         (tmp_path / "site.crt").write_bytes(b"not a certificate")
-        until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "warn", what="a warning")
+        wait_until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "warn", "a warning")
         assert shown() == serial(first), "what cannot be read changes nothing"
         second = files_for(home, tmp_path, "two.example")
-        until(lambda: shown() == serial(second), what="the new certificate")
-        until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "ok", what="the end of the warning")
+        wait_until(lambda: shown() == serial(second), "the new certificate")
+        wait_until(lambda: json.loads(service.get("/readyz")[2])["checks"]["certificate"]["state"] == "ok", "the end of the warning")
 
 
 @pytest.fixture
@@ -442,11 +443,11 @@ def test_the_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as out:
         process = subprocess.Popen([*COMMAND, "--home", str(home), "serve"], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=out)
-    until(lambda: '"ready"' in log.read_text(), what="the service")
+    wait_until(lambda: '"ready"' in log.read_text(), "the service")
     workers = Service(home, process, log, port, 0).workers()
     process.kill()
     process.wait(10)
-    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers), what="their end")
+    wait_until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers), "their end")
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,7 @@ def test_it_says_what_it_has_and_waits(host: FarHost, liar: Liar) -> None:
     method, path, headers, _ = liar.asked[-1]
     assert (method, path) == ("GET", f"/agent/bundle?after=1&made={host.town.made_at}&wait=0")
     assert len(headers["If-None-Match"]) == 66
-    host.source.wait(0.5)
-    assert liar.asked[-1][1].endswith("&wait=30")
+    wait_until(lambda: (host.source.wait(0.1), liar.asked[-1][1].endswith("&wait=30"))[1], "it waits")
 
 
 def test_news_wake_it_and_a_signal_does(host: FarHost, liar: Liar) -> None:
@@ -566,6 +565,7 @@ def test_a_probe_is_waited_for_before_it_counts(tmp_path: Path) -> None:
         assert isinstance(problem, Unavailable)
         assert problem.code == "server-probe"
         assert host.status["serving"]["number"] is None
+        host.another(timeout="20s")
         threading.Timer(0.3, flag.touch).start()
         assert host.settle() is None
         assert host.status["serving"]["number"] == 0

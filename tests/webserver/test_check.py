@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from gatekey.webserver.check import CHECKS, OPEN, PASS, UNSURE, Identities, Iden
 from gatekey.webserver.check_table import BY_NAME, BY_NUMBER
 from gatekey.webserver.ear import Heard
 from gatekey.webserver.knock import Budget, Knock
+from kit.listening import listening
 from kit.little import Answering, Request, little
 from kit.pki import Leaf, Pki, make_pki
 
@@ -179,33 +179,19 @@ def test_a_site_without_tls() -> None:
     assert caught.value.code == "site-without-tls"
 
 
-@contextlib.contextmanager
-def waiting(answer: bytes) -> Iterator[int]:
-    """The port of a server that says `answer` to HTTP, and to a ClientHello nothing: it waits for the end of the header."""
+def waiting(answer: bytes) -> Callable[[socket.socket], None]:
+    """A server that says `answer` to HTTP, and to a ClientHello nothing: it waits for the end of the header."""
 
     def serve(peer: socket.socket) -> None:
-        with contextlib.suppress(OSError), peer:
-            got = b""
-            while not got.endswith(b"\r\n\r\n"):
-                more = peer.recv(4096)
-                if not more:
-                    return
-                got += more
-            peer.sendall(answer)
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            more = peer.recv(4096)
+            if not more:
+                return
+            got += more
+        peer.sendall(answer)
 
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                serve(listener.accept()[0])
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    return serve
 
 
 @pytest.mark.parametrize(
@@ -218,7 +204,7 @@ def waiting(answer: bytes) -> Iterator[int]:
     ids=["plain HTTP", "TLS that is slow", "something else"],
 )
 def test_a_server_that_does_not_answer_a_hello(answer: bytes, code: str) -> None:
-    with waiting(answer) as port, pytest.raises(Unavailable) as caught:
+    with listening(waiting(answer)) as port, pytest.raises(Unavailable) as caught:
         run(port, patience=1)
     assert caught.value.code == code
 

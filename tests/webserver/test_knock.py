@@ -17,6 +17,7 @@ from gatekey.errors import Malformed, Unavailable
 from gatekey.webserver import knock as knocking
 from gatekey.webserver.answer import ALERT, ANSWERED, CLOSED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREADABLE, Answer
 from gatekey.webserver.knock import Budget, Identity, Knock, Line, check_identity, connect, knock
+from kit.listening import listening
 from kit.pki import Leaf, make_pki, new_key
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -35,40 +36,13 @@ def serving(talk: Callable[[ssl.SSLSocket], None], folder: Path, *, trust: bytes
     if trust:
         context.load_verify_locations(cadata=trust.decode())
         context.verify_mode = ssl.CERT_REQUIRED
-    with _listening(lambda peer: _with_tls(peer, context, talk)) as port:
+    with listening(lambda peer: _with_tls(peer, context, talk)) as port:
         yield port
 
 
 def _with_tls(peer: socket.socket, context: ssl.SSLContext, talk: Callable[[ssl.SSLSocket], None]) -> None:
     with context.wrap_socket(peer, server_side=True) as tls:
         talk(tls)
-
-
-@contextlib.contextmanager
-def _listening(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads = []
-
-        def one(peer: socket.socket) -> None:
-            with contextlib.suppress(OSError), peer:
-                peer.settimeout(5)
-                talk(peer)
-
-        def loop() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    threads.append(threading.Thread(target=one, args=(listener.accept()[0],)))
-                    threads[-1].start()
-
-        accepting = threading.Thread(target=loop)
-        accepting.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            for thread in threads:
-                thread.join()
 
 
 def answers(sent: bytes) -> Callable[[ssl.SSLSocket], None]:
@@ -166,10 +140,10 @@ def test_where_nothing_is(tmp_path: Path) -> None:
         peer.recv(4096)
         peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
-    with _listening(plain) as port:
+    with listening(plain) as port:
         assert try_(port).kind == NOT_TLS
         assert try_(port, plain=True).status == 400
-    with _listening(lambda peer: None) as port:
+    with listening(lambda peer: None) as port:
         assert try_(port).kind == CLOSED
 
 
