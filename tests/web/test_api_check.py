@@ -21,7 +21,8 @@ from gatekey.protocols.message import Call
 from kit.asked import HOST, asking, service
 from kit.little import Request, little
 from kit.remote import Remote
-from kit.service import configure, free_port, serving, until
+from kit.servers import free_port, wait_until
+from kit.service import configure, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
@@ -95,5 +96,5 @@ def test_another_site_is_allowed_by_a_reload(tmp_path: Path) -> None:
         assert remote.ask("boss", "POST", "/v1/check", {"site": f"https://{site}"}).code == "check-not-allowed"
         configure(running.home, {"check": {"sites": [site], "networks": ["127.0.0.1"]}})
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: remote.ask("boss", "POST", "/v1/check", {"site": f"https://{site}"}).code == "site-unreachable", what="the new configuration")
-        until(lambda: remote.ask("boss", "GET", "/v1/check").json["sites"] == [site], what="the end of the old worker")
+        wait_until(lambda: remote.ask("boss", "POST", "/v1/check", {"site": f"https://{site}"}).code == "site-unreachable", "the new configuration")
+        wait_until(lambda: remote.ask("boss", "GET", "/v1/check").json["sites"] == [site], "the end of the old worker")

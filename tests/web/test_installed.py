@@ -25,8 +25,8 @@ from gatekey.x509.names import rfc2253
 from gatekey.x509.spki import key_bits
 from kit.corp import Corp
 from kit.pki import make_pki
-from kit.servers import program
-from kit.service import QUIET, Service, configure, free_port, started, until
+from kit.servers import free_port, program, wait_until
+from kit.service import QUIET, Service, configure, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
@@ -69,7 +69,7 @@ class Waiting:
 
     def everywhere(self, true: Callable[[], bool], since: float, what: str) -> None:
         """Twenty new connections in a row, which reach both workers, soon see it."""
-        until(lambda: all(true() for _ in range(20)), seconds=20, what=what)
+        wait_until(lambda: all(true() for _ in range(20)), what, 20)
         assert time.monotonic() - since < SOON + 1.0, f"{what} took {time.monotonic() - since:.1f} s"
 
     def api(self, method: str, path: str, body: Any = None, *, certificate: Path | None = None) -> tuple[int, Any]:
@@ -148,14 +148,14 @@ def test_one_worker_installs_and_the_other_knows(tmp_path: Path) -> None:
         house.everywhere(lambda: len(house.api("GET", "/v1/authorities")[1]["items"]) == 3, since, "the list of authorities")
         house.everywhere(lambda: service.get("/crl/people.crl")[0] == 200, since, "the CRL")
         assert house.api("POST", "/v1/certificates/client", {"login": "ann", "for": "pem"})[0] == 201
-        until(lambda: json.loads(service.get("/readyz")[2])["ready"], seconds=15, what="readiness")
+        wait_until(lambda: json.loads(service.get("/readyz")[2])["ready"], "readiness", 15)
 
 
 def test_a_newer_crl_of_the_root_is_given_at_once(tmp_path: Path) -> None:
     house = Waiting(tmp_path)
     with house.serving() as service:
         house.install("people.crt", "servers.crt", "root.crt", "root.crl")
-        until(lambda: service.get("/crl/root.crl")[0] == 200, what="the first CRL")
+        wait_until(lambda: service.get("/crl/root.crl")[0] == 200, "the first CRL")
         words = ["ca", "-config", "ca.cnf", "-gencrl", "-keyfile", "root.key", "-cert", "root.crt", "-out", str(house.signed / "newer.crl")]
         subprocess.run([program("openssl"), *words], cwd=tmp_path / "corp", check=True, capture_output=True)
         newer = ssl_crl(house.signed / "newer.crl")

@@ -96,7 +96,7 @@ class Host:
         return f"{self.shown.serial_number:032X}"
 
     @property
-    def list(self) -> str:
+    def deny_list(self) -> str:
         """The deny list that it has brought."""
         place = self.folder / "bundle" / "revoked.txt"
         return place.read_text() if place.exists() else ""
@@ -108,7 +108,7 @@ class Host:
         serial = served.show(login)["serial"]
         served.admin.process("revoke", login)
         begun = time.monotonic()
-        wait_until(lambda: serial in self.list, f"the agent brings the revocation of {login}")
+        wait_until(lambda: serial in self.deny_list, f"the agent brings the revocation of {login}")
         assert time.monotonic() - begun < seconds
         place = f"agent {self.login}"
         wait_until(lambda: place in [tick["place"] for tick in served.show(serial)["clock"]["taken_over"]], "it has told the service")
