@@ -42,7 +42,7 @@ def good_app(request: Request) -> tuple[int, dict[str, str], bytes]:
 
 def run(port: int, identities: Identities | None = None, *, only: tuple[str, ...] = (), skip: tuple[str, ...] = (), **more: Any) -> Report:
     settings = {key: more.pop(key) for key in list(more) if key in Target._fields}
-    plain: dict[str, Any] = {"address": "127.0.0.1", "http_port": 0, "app_ports": (), "tls_ports": (), "patience": 3.0}
+    plain: dict[str, Any] = {"address": "127.0.0.1", "http_port": 0, "app_ports": (), "tls_ports": (), "patience": 10.0}
     target = Target(HOST, port, **{**plain, **settings})
     return check.run(target, identities or Identities(), only=only, skip=skip, now=int(time.time()), entropy=SystemEntropy(), **more)
 
