@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from ..model.request import CertificateId
-from ..model.standing import Known
 from . import audit, people
 from .admission import AT_WORK
 from .audit import Logged
 from .database import Database, Row
+
+if TYPE_CHECKING:
+    from ..model.standing import Known
 
 _COLUMNS = (
     "c.issuer, c.serial, c.state, c.profile, c.profile_sha256, c.holder, h.kind, c.device, c.common_name, c.alternatives, c.not_before, c.not_after,"
@@ -138,6 +140,8 @@ class Reads:
 
         `which`: among these; otherwise all that end at `since` or later.
         """
+        from ..model.standing import Known  # half a millisecond that no short verb needs
+
         with self._db.read() as tx:
             if which is None:
                 rows = tx.all(f"{_DOORS} AND c.not_after >= :since", since=since)

@@ -245,7 +245,7 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(LINGER, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if not self.busy and not self.transport.is_closing():
+        if not self.busy and self.quick is None and not self.transport.is_closing():
             self.transport.close()
 
 
