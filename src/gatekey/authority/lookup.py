@@ -13,6 +13,7 @@ from ..model.record import CertificateRecord
 from ..model.status import ABANDONED, EXPIRED, HELD, NOT_YET, REVOKED, VALID
 from ..x509 import certificate as x509_certificate
 from ..x509.sniff import sniff
+from .people import meant
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -41,13 +42,13 @@ def one(authority: Authority, ref: str, *, wanted: tuple[str, ...] = (), files_t
             f"no certificate answers to {ref!r}",
             hint="gatekey list; a REF is a serial, a fingerprint, a login, an e-mail or a certificate file",
         )
+    raise _ambiguous(authority, f"{ref!r} can mean {len(found)} certificates", found)
+
+
+def _ambiguous(authority: Authority, message: str, found: list[CertificateRecord]) -> Conflict:
+    now = authority.now()
     listed = [f"{record.serial}  {record.title}  {record.device or '-'}  {record.status(now)} until {day(record.not_after)}" for record in found]
-    raise Conflict(
-        "ambiguous",
-        f"{ref!r} can mean {len(found)} certificates",
-        hint="say which, by its serial:\n  " + "\n  ".join(listed),
-        candidates=[r.serial for r in found],
-    )
+    return Conflict("ambiguous", message, hint="say which, by its serial:\n  " + "\n  ".join(listed), candidates=[r.serial for r in found])
 
 
 def _without_bygones(records: list[CertificateRecord], now: int) -> list[CertificateRecord]:
@@ -61,11 +62,18 @@ def _without_bygones(records: list[CertificateRecord], now: int) -> list[Certifi
 
 
 def candidates(authority: Authority, ref: str, *, files_too: bool = True) -> list[CertificateRecord]:
-    """Everything that `ref` can mean: of the first kind that answers, the newest of each lineage."""
+    """Everything that `ref` can mean: of the first kind that answers, the newest of each lineage.
+
+    Raises Conflict when it is the login of one and the e-mail of another, listing what both have.
+    """
     exact = _exact(authority, ref, files_too=files_too)
     if exact:
         return exact
-    holder = authority.reads.holder(ref) or (authority.reads.holder_by_email(ref) if "@" in ref else None)
+    try:
+        holder = meant(authority, ref)
+    except Conflict as two:
+        theirs = [record for login in two.facts["candidates"] for record in newest_of_lineages(authority.reads.by_holder(login), authority.now())]
+        raise _ambiguous(authority, two.message, theirs) from None
     if holder is None:
         return []
     return newest_of_lineages(authority.reads.by_holder(holder.login), authority.now())

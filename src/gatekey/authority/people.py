@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -65,11 +66,25 @@ def change(
 
 
 def get(authority: Authority, login: str) -> Holder:
-    """A holder by login or e-mail. Raises NotFound."""
-    found = authority.reads.holder(login) or (authority.reads.holder_by_email(login) if "@" in login else None)
+    """A holder by login or e-mail. Raises NotFound; Conflict when it is the login of one and the e-mail of another."""
+    found = meant(authority, login)
     if found is None or found.kind == "authority":
         raise NotFound("no-holder", f"nobody is called {login!r}", hint="gatekey people list")
     return found
+
+
+def meant(authority: Authority, word: str) -> Holder | None:
+    """Whose login or e-mail this is, if anybody's. Raises Conflict when it is the login of one and the e-mail of another: nobody guesses who is meant.
+
+    New names cannot clash so; those of an older ledger may.
+    """
+    named = authority.reads.holder(word)
+    mailed = authority.reads.holder_by_email(word) if "@" in word else None
+    if named and mailed and named.login != mailed.login:
+        message = f"{word!r} is the login of one and the e-mail of another, {mailed.login!r}"
+        hint = f"give one of them another e-mail: gatekey people set {shlex.quote(mailed.login)} --email ...; certificates can be named by their serials"
+        raise Conflict("ambiguous", message, hint=hint, candidates=[named.login, mailed.login])
+    return named or mailed
 
 
 def check(holder: Holder) -> None:

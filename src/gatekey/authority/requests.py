@@ -11,6 +11,7 @@ from ..model.names import Names, host_problem, ip_address, login_problem
 from ..model.record import CertificateRecord
 from ..model.request import Request
 from ..model.status import HELD, REVOKED
+from ..store.people import other_email
 from ..x509.certificate import read_certificate
 
 if TYPE_CHECKING:
@@ -48,12 +49,7 @@ def client(
     if known and known.kind != words.holder_kind:
         raise Conflict("holder-kind", f"{known.login!r} is a {known.kind} already, not a {words.holder_kind}", hint="choose another name")
     if known and email and known.email and known.email.lower() != email.lower():
-        raise Conflict(
-            "other-email",
-            f"{known.login} has the e-mail {known.email}, not {email}",
-            hint=f"gatekey people set {quoted(known.login)} --email {email}",
-            known=known.email,
-        )
+        raise other_email(known, email)
     login = known.login if known else login
     email = known.email if known and known.email else email
     holder = Holder(login, words.holder_kind, name=name, email=email, groups=tuple(groups))
@@ -143,11 +139,7 @@ def from_csr(
     if kind == "person" and known and known.email and not names.emails:
         names = names._replace(emails=_emails(profile, known.email))
     if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
-        raise Conflict(
-            "other-email",
-            f"{known.login} has the e-mail {known.email}, not {names.emails[0]}",
-            hint=f"gatekey people set {quoted(known.login)} --email {names.emails[0]}",
-        )
+        raise other_email(known, names.emails[0])
     holder = Holder(known.login if known else login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
     request = Request(
         profile.name, names, csr.spki, holder.login, device, days, None, "csr", authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
@@ -184,10 +176,3 @@ def renewal(
         renews=old.id, issuer=authority.issuer_for(profile),
     )  # fmt: skip
     return request, known or Holder(old.holder, old.kind)
-
-
-def quoted(word: str) -> str:
-    """A word as it must be typed in a shell."""
-    import shlex
-
-    return shlex.quote(word)

@@ -36,10 +36,11 @@ class Live(NamedTuple):
 class Room(NamedTuple):
     """What the ledger holds of the holders, keys and serials of a batch; each admission adds what it takes.
 
-    `holders` by login in lower case, `live` by holder and device, `asked`: requester and idempotency key of this batch.
+    `owners`: login and kind of everybody who has a certificate with a key. `live` by holder and device, `asked`: requester and idempotency key of this batch.
     """
 
-    holders: dict[str, Holder]
+    people: people.Called
+    owners: dict[str, set[tuple[str, str]]]
     compromised: set[str]
     serials: set[tuple[str, str]]
     live: dict[tuple[str, str], list[Live]]
@@ -56,8 +57,12 @@ def room(tx: Transaction, drafts: Sequence[tuple[Draft, Holder]], alone: Sequenc
         now=now,
     ):
         live.setdefault((holder, device), []).append(Live(*rest))
+    owners: dict[str, set[tuple[str, str]]] = {}
+    for key, login, kind in holders_of_keys(tx, keys):
+        owners.setdefault(key, set()).add((login, kind))
     return Room(
-        people.named(tx, [holder.login for _, holder in drafts]),
+        people.called(tx, [holder for _, holder in drafts]),
+        owners,
         {row[0] for row in tx.among("SELECT spki_sha256 FROM compromised_key WHERE spki_sha256 IN ({})", keys)},
         {(issuer, serial) for issuer, serial in tx.among("SELECT issuer, serial FROM certificate WHERE serial IN ({})", [draft.number for draft, _ in drafts])},
         live,
@@ -65,20 +70,30 @@ def room(tx: Transaction, drafts: Sequence[tuple[Draft, Holder]], alone: Sequenc
     )
 
 
+def holders_of_keys(tx: Transaction, keys: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Key (SHA-256 of its SPKI), holder and kind of holder, for each holder of a certificate with one of these keys; what came to nothing does not count."""
+    sql = (
+        "SELECT DISTINCT c.spki_sha256, c.holder, h.kind FROM certificate c JOIN holder h ON h.login = c.holder"
+        " WHERE c.spki_sha256 IN ({}) AND c.state <> 'abandoned' ORDER BY c.holder"
+    )
+    return [(key, holder, kind) for key, holder, kind in tx.among(sql, keys)]
+
+
 def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, *, alone: bool) -> list[Event]:
     """Makes room for a draft: its holder and device are there, and nothing speaks against it. Answers with what to log.
 
-    Raises Refused (he left, the key was reported, there is a certificate already, what it renews was taken away), Conflict, Unavailable (in flight).
+    Raises Refused (he left, the key was reported or is somebody else's, there is a certificate already, what it renews was taken away), Conflict, Unavailable
+    (in flight).
     """
     row, device = draft.row, str(draft.row["device"])
     requester, key = str(row["requester"]), row["idempotency"]
-    stands, events = people.ensure(tx, holder, known.holders.get(holder.login.lower()), requester, now)
+    stands, events = people.ensure(tx, holder, known.people, requester, now)
     if device and device not in stands.devices:
         people.ensure_device(tx, stands.login, device, now)
-        stands = stands._replace(devices=(*stands.devices, device))
-    known.holders[holder.login.lower()] = stands
+        known.people.take(stands._replace(devices=(*stands.devices, device)))
     if row["spki_sha256"] in known.compromised:
         raise Refused("key-compromised", "this key was reported as compromised while the request was under way", hint="make a new key")
+    _refuse_anothers_key(known, str(row["spki_sha256"]), stands)
     if (draft.issuer, draft.number) in known.serials:
         raise Conflict("serial-used", f"serial {draft.number} exists already; it is never used twice", hint="try again")
     known.serials.add((draft.issuer, draft.number))
@@ -94,6 +109,18 @@ def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, 
             raise Refused("renew-revoked", f"{serial} was taken away while its successor was under way", hint="issue a new one with a new key")
     facts = {"profile": row["profile"], "holder": holder.login, "device": device, "door": row["door"], "key": row["spki_sha256"]}
     return [*events, Event(requester, "certificate.record", f"{draft.issuer}/{draft.number}", {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()})]
+
+
+def _refuse_anothers_key(known: Room, key: str, holder: Holder) -> None:
+    """A key has one holder, but for web servers, which may share one; an authority's is in its own certificates only. Raises Refused."""
+    owners = known.owners.setdefault(key, set())
+    for login, kind in owners:
+        if login == holder.login or kind == holder.kind == "server":
+            continue
+        if kind == "authority":
+            raise Refused("key-of-authority", f"the key is that of the {login.replace(':', ' ')}, which certifies nobody else", hint="make a new key")
+        raise Refused("key-of-another", f"the key is in a certificate of {login}; a key has one holder", hint="make a new key", found=login)
+    owners.add((holder.login, holder.kind))
 
 
 def _refuse_second(others: Sequence[Live], login: str) -> None:

@@ -17,6 +17,8 @@ from ..errors import GatekeyError, Misconfigured, Unavailable
 _ROOM = 64 * 1024
 #: What SQLite says when bytes are refused to the ledger or to the files beside it: a disk, a quota or a limit is used up.
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN")
+#: Codes of what `explain` and `connect` say about the ledger itself: whoever asks next would hear the same, whatever he asks for.
+TROUBLE = ("no-ledger", "store-locked", "store-readonly", "store-damaged", "store-io", "disk-full")
 #: How long a writer sleeps before it tries the lock again: at first, and at most (seconds).
 _PAUSES = 0.0005, 0.004
 
@@ -107,7 +109,6 @@ class SQLite:
         return [] if found == ["ok"] else found
 
     errors = (sqlite3.Error,)
-    integrity_errors = (sqlite3.IntegrityError,)
 
     def busy(self) -> Unavailable:
         """Somebody else has been writing for longer than anybody waits."""

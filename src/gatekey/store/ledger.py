@@ -32,22 +32,22 @@ class Ledger:
         self.db = db
         self._assemble = assemble
 
-    def record(self, draft: Draft, holder: Holder, *, owner: str, now: int, alone: bool = False, founds: AuthorityRecord | None = None) -> Recorded:
+    def record(self, draft: Draft, holder: Holder, *, owner: str, now: int, alone: bool = False) -> Recorded:
         """Makes a certificate's draft durable, with its holder if he is new. `alone`: refuse a second live certificate for the same holder and device.
 
         A crash before the commit: nothing happened. After it: a record without a signature, which `abandon` closes once its lease is over.
         Raises Conflict, Refused (the holder left or the key was compromised since policy looked), or what the database says.
         """
-        return self.record_many([(draft, holder)], owner=owner, now=now, alone=alone, founds=founds)[0]
+        return self.record_many([(draft, holder)], owner=owner, now=now, alone=alone)[0]
 
     def record_many(
-        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool | Sequence[bool] = False, founds: AuthorityRecord | None = None
+        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool | Sequence[bool] = False, founds: Sequence[AuthorityRecord] = ()
     ) -> list[Recorded]:
-        """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each."""
+        """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each. `founds`: authorities that appear with them."""
         each = [alone] * len(drafts) if isinstance(alone, bool) else alone
         with self.db.transaction("record certificates") as tx:
-            if founds:
-                tx.insert("authority", {**founds._asdict(), "position": _count(tx, "authority")})
+            for founded in founds:
+                tx.insert("authority", {**founded._asdict(), "position": _count(tx, "authority")})
             room = admission.room(tx, drafts, each, now)
             events = [event for (draft, holder), only in zip(drafts, each, strict=True) for event in admission.admit(tx, room, draft, holder, now, alone=only)]
             more = {"state": "recorded", "owner": owner, "lease_until": now + LEASE, "recorded_at": now}
@@ -269,7 +269,7 @@ class Ledger:
             if tx.one("SELECT 1 FROM authority WHERE name = :name", name=record.name):
                 raise Conflict("authority-exists", f"the authority {record.name} has its certificate already")
             holder = Holder(str(row["holder"]), "authority", name=str(row["common_name"]))
-            _, events = people.ensure(tx, holder, people.find(tx, holder.login), who, now)
+            _, events = people.ensure(tx, holder, people.called(tx, [holder]), who, now)
             tx.insert("authority", {**record._asdict(), "position": _count(tx, "authority")})
             more = {"issuer": record.parent, "serial": record.serial, "state": "released", "tbs": tbs, "signature": signature, "fingerprint": fingerprint(der)}
             tx.insert("certificate", {**row, **more, "owner": "", "lease_until": now, "recorded_at": now, "released_at": now})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..errors import Conflict, NotFound, Refused
 from ..model.holder import Holder
@@ -19,7 +21,7 @@ def find(tx: Transaction, login: str) -> Holder | None:
 
 def find_by_email(tx: Transaction, email: str) -> Holder | None:
     """The holder with this e-mail, whatever its case; None when there is none."""
-    row = tx.one("SELECT login, kind, name, email, created_at, left_at FROM holder WHERE lower(email) = lower(:email)", email=email)
+    row = tx.one("SELECT login, kind, name, email, created_at, left_at FROM holder WHERE lower(email) = lower(:email) AND email IS NOT NULL", email=email)
     return _holder(tx, row) if row else None
 
 
@@ -65,32 +67,78 @@ def named(tx: Transaction, logins: Sequence[str]) -> dict[str, Holder]:
     }
 
 
-def ensure(tx: Transaction, wanted: Holder, known: Holder | None, actor: str, now: int) -> tuple[Holder, list[Event]]:
-    """The holder of a new certificate: added if new, completed (e-mail, groups, devices) if `known`. Answers with how he stands now, and what to log.
+class Called(NamedTuple):
+    """Who answers to the logins and e-mails of some holders, by that word in lower case: `logins`, and the login of whoever has that e-mail in `emails`."""
 
-    Refuses one who left, and what another kind of holder is called. Raises Refused, Conflict.
+    logins: dict[str, Holder]
+    emails: dict[str, str]
+
+    def take(self, holder: Holder) -> None:
+        """From now on this holder stands there as well."""
+        self.logins[holder.login.lower()] = holder
+        if holder.email:
+            self.emails[holder.email.lower()] = holder.login
+
+
+def called(tx: Transaction, holders: Sequence[Holder]) -> Called:
+    """Asks for all of them at once. A login that looks like an e-mail is looked for among the e-mails too, and an e-mail among the logins."""
+    logins = [holder.login for holder in holders]
+    emails = [holder.email for holder in holders if holder.email]
+    mailboxes = [*emails, *(login for login in logins if "@" in login)]
+    rows = tx.among("SELECT email, login FROM holder WHERE lower(email) IN ({lower}) AND email IS NOT NULL", mailboxes)
+    return Called(named(tx, [*logins, *emails]), {email.lower(): login for email, login in rows})
+
+
+def ensure(tx: Transaction, wanted: Holder, known: Called, actor: str, now: int) -> tuple[Holder, list[Event]]:
+    """The holder of a new certificate: added if new, completed (e-mail, groups, devices) if he is there. Answers with how he stands now, and what to log.
+
+    Refuses one who left, what another kind of holder is called, a login that differs from a known one in its case only, and an e-mail that is not his.
+    Raises Refused, Conflict.
     """
-    if known is None:
-        _free_email(tx, wanted)
+    held = known.logins.get(wanted.login.lower())
+    if held is None:
+        _refuse_taken(known, wanted)
+        known.take(wanted)
         return wanted, [_add(tx, wanted, actor, now)]
-    if known.left_at:
-        raise Refused("holder-left", f"{known.login} has left", hint=f"gatekey people set {known.login} --back")
-    if known.kind != wanted.kind:
-        raise Conflict("holder-kind", f"{known.login!r} is a {known.kind} already, not a {wanted.kind}", hint="choose another name")
-    changed = known._replace(
-        name=wanted.name or known.name,
-        email=known.email or wanted.email,
-        groups=tuple(sorted({*known.groups, *wanted.groups})),
-        devices=tuple(sorted({*known.devices, *wanted.devices})),
+    if held.login != wanted.login:
+        raise login_taken(held.login)
+    if held.left_at:
+        raise Refused("holder-left", f"{held.login} has left", hint=f"gatekey people set {held.login} --back")
+    if held.kind != wanted.kind:
+        raise Conflict("holder-kind", f"{held.login!r} is a {held.kind} already, not a {wanted.kind}", hint="choose another name")
+    if held.email and wanted.email and held.email.lower() != wanted.email.lower():
+        raise other_email(held, wanted.email)
+    changed = held._replace(
+        name=wanted.name or held.name,
+        email=held.email or wanted.email,
+        groups=tuple(sorted({*held.groups, *wanted.groups})),
+        devices=tuple(sorted({*held.devices, *wanted.devices})),
     )
-    return changed, [_change(tx, known, changed, actor, now)] if changed != known else []
+    if changed == held:
+        return held, []
+    if changed.email != held.email:
+        _refuse_taken(known, changed)
+    known.take(changed)
+    return changed, [_change(tx, held, changed, actor, now)]
+
+
+def login_taken(login: str) -> Conflict:
+    """Somebody is called so already, in this spelling."""
+    return Conflict("login-taken", f"the login {login!r} exists already", hint=f"gatekey people show {shlex.quote(login)}", known=login)
+
+
+def other_email(known: Holder, email: str) -> Conflict:
+    """A login and an e-mail that do not belong together."""
+    hint = f"gatekey people set {shlex.quote(known.login)} --email {email}"
+    return Conflict("other-email", f"{known.login} has the e-mail {known.email}, not {email}", hint=hint, known=known.email)
 
 
 def add(tx: Transaction, holder: Holder, actor: str, now: int) -> None:
-    """A new holder. Raises Conflict when the login or the e-mail belongs to somebody."""
-    _free_email(tx, holder)
-    if find(tx, holder.login):
-        raise Conflict("login-taken", f"the login {holder.login!r} exists already", hint=f"gatekey people show {holder.login!r}")
+    """A new holder. Raises Conflict when the login or the e-mail belongs to somebody, as either of the two."""
+    known = called(tx, [holder])
+    _refuse_taken(known, holder)
+    if held := known.logins.get(holder.login.lower()):
+        raise login_taken(held.login)
     audit.append(tx, now, _add(tx, holder, actor, now))
 
 
@@ -104,13 +152,13 @@ def _add(tx: Transaction, holder: Holder, actor: str, now: int) -> Event:
 
 
 def change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int) -> None:
-    """Writes what differs between the two values of one holder. Raises Conflict when the e-mail belongs to somebody else."""
+    """Writes what differs between the two values of one holder. Raises Conflict when the e-mail belongs to somebody else, or is somebody else's login."""
+    if wanted.email.lower() != known.email.lower():
+        _refuse_taken(called(tx, [wanted]), wanted)
     audit.append(tx, now, _change(tx, known, wanted, actor, now))
 
 
 def _change(tx: Transaction, known: Holder, wanted: Holder, actor: str, now: int) -> Event:
-    if wanted.email.lower() != known.email.lower():
-        _free_email(tx, wanted)
     tx.run(
         "UPDATE holder SET name = :name, email = :email, left_at = :left WHERE login = :login",
         name=wanted.name,
@@ -145,10 +193,15 @@ def ensure_device(tx: Transaction, login: str, device: str, now: int) -> None:
         tx.insert("device", {"login": login, "device": device, "added_at": now})
 
 
-def _free_email(tx: Transaction, holder: Holder) -> None:
-    other = find_by_email(tx, holder.email) if holder.email else None
-    if other and other.login.lower() != holder.login.lower():
-        raise Conflict("email-taken", f"{holder.email} belongs to {other.login!r} already", hint="one e-mail, one person: use that login or another e-mail")
+def _refuse_taken(known: Called, holder: Holder) -> None:
+    """Logins and e-mails are one set of names: whoever is meant by one must not be found under another's. Raises Conflict."""
+    login, email = holder.login.lower(), holder.email.lower()
+    if (other := known.emails.get(email, holder.login)).lower() != login:
+        raise Conflict("email-taken", f"{holder.email} belongs to {other!r} already", hint="one e-mail, one person: use that login or another e-mail")
+    if email != login and (named := known.logins.get(email)):
+        raise Conflict("email-taken", f"{holder.email} is the login of {named.login!r}", hint="one e-mail, one person: use that login or another e-mail")
+    if (other := known.emails.get(login, holder.login)).lower() != login:
+        raise Conflict("login-taken", f"{holder.login} is the e-mail of {other!r}", hint="use that login, or choose another", known=other)
 
 
 def _put_groups(tx: Transaction, holder: Holder) -> None:

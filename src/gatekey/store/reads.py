@@ -11,7 +11,7 @@ from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from ..model.request import CertificateId
 from . import audit, people
-from .admission import AT_WORK
+from .admission import AT_WORK, holders_of_keys
 from .audit import Logged
 from .database import Database, Row
 
@@ -120,13 +120,9 @@ class Reads:
         return self.certificates("c.spki_sha256 = :key AND c.state <> 'abandoned'", key=spki_sha256)
 
     def holders_of_keys(self, keys: Sequence[str]) -> list[tuple[str, str, str]]:
-        """Key (SHA-256 of its SPKI), holder and kind of holder, for each certificate with one of these keys; those that came to nothing do not count."""
-        sql = (
-            "SELECT c.spki_sha256, c.holder, h.kind FROM certificate c JOIN holder h ON h.login = c.holder"
-            " WHERE c.spki_sha256 IN ({}) AND c.state <> 'abandoned' ORDER BY c.recorded_at, c.serial"
-        )
+        """Key (SHA-256 of its SPKI), holder and kind of holder: who has certificates with these keys."""
         with self._db.read() as tx:
-            return [(key, holder, kind) for key, holder, kind in tx.among(sql, keys)]
+            return holders_of_keys(tx, keys)
 
     def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
         """Certificates of these issuers that let somebody in at `now`."""
