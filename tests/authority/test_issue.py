@@ -10,14 +10,13 @@ import pytest
 from gatekey.authority import issue as steps
 from gatekey.authority import requests
 from gatekey.authority.authority import Authority
-from gatekey.authority.issue import draw_serial, issue, issue_many, request_digest
+from gatekey.authority.issue import draw_serial, issue, request_digest
 from gatekey.authority.reconcile import reconcile
 from gatekey.errors import Conflict, GatekeyError, Misconfigured, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.lint.table import Finding
 from gatekey.store.admission import LEASE
 from gatekey.testing import FakeClock
-from gatekey.x509 import signature
 from gatekey.x509.certificate import encode_tbs, read_certificate
 from kit.administrator import Administrator
 
@@ -156,30 +155,6 @@ def test_a_release_that_comes_too_late_hands_nothing_out(house: Authority, monke
     assert raised.value.code == "release-lost"
     assert "nothing was issued" in raised.value.message
     assert [row[0] for row in rows(house)] == ["abandoned"]
-
-
-def test_many_are_one_commit_for_each_step(house: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    commits: list[str] = []
-    real = house.ledger.db._commit
-
-    def counted(connection: Any, name: str) -> None:
-        commits.append(name)
-        real(connection, name)
-
-    monkeypatch.setattr(house.ledger.db, "_commit", counted)
-    released = issue_many(house, [asked(house, f"p{number}") for number in range(20)])
-    assert commits == ["record certificates", "release certificates"]
-    assert len({one.number for one in released}) == 20
-    above = house.issuing("people").certificate
-    for one in released:
-        certificate = read_certificate(one.der)
-        assert signature.verify(above.spki, certificate.algorithm, certificate.signature, certificate.tbs)
-
-
-def test_many_with_one_that_is_refused_are_none(house: Authority) -> None:
-    with pytest.raises(Refused):
-        issue_many(house, [asked(house, "a"), asked(house, "b", days=0), asked(house, "c")])
-    assert rows(house) == []
 
 
 def test_notes_are_said(house: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The six steps of an issuance, from any door. One place decides, one place signs, one place records.
+"""The six steps of an issuance, from any door, for one request or for many at once. One place decides, one place signs, one place records.
 
 1 read      facts about the key, the issuer and the holder
 2 decide    policy, pure: a plan, or all the reasons against it
@@ -6,6 +6,9 @@
 4 record    durable, with its audit event, before any signature exists
 5 sign      exactly the recorded bytes
 6 release   durable; only now are there bytes to hand out
+
+A durable commit costs milliseconds, a signature a fraction of one: what is asked for together shares its commits, and a bad request spoils nothing. CRLs go
+through the same last three steps in `crl.py`. With an authority's key nothing else is signed but its own request (`corporate.py`).
 """
 
 from __future__ import annotations
@@ -13,23 +16,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import Reason, Refused
+from ..errors import GatekeyError, Reason, Refused
 from ..lifecycle import Draft, Recorded, Released, Signed
 from ..lint.certificates import lint_certificate
 from ..model.holder import Holder
 from ..model.plan import NameConstraints, Plan, Urls
-from ..model.record import AuthorityRecord
+from ..model.record import AuthorityRecord, CertificateRecord
 from ..model.request import Request
+from ..model.status import RELEASED
 from ..policy.decide import decide
 from ..ports import Signer
+from ..store.dialect import TROUBLE
+from ..store.ledger import fingerprint
 from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
 from ..x509.spki import key_identifier, read_spki
+from .answers import issued
 from .facts import Met, holder_facts, key_facts, met
-from .reconcile import reconcile
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -42,53 +48,141 @@ def silent(_: str) -> None:
     """Hears notes and keeps them to itself."""
 
 
+class Asked(NamedTuple):
+    """One request. `alone`: a second live certificate for the same holder and device is refused.
+
+    `founds`: the authority that comes into being with this certificate, its serial still open; `constraints` bind it.
+    """
+
+    request: Request
+    holder: Holder
+    alone: bool = False
+    founds: AuthorityRecord | None = None
+    constraints: NameConstraints | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of it: `released` with its row, or `refused`. `notes`: what policy and lint had to say."""
+
+    released: Released | None = None
+    record: CertificateRecord | None = None
+    refused: GatekeyError | None = None
+    notes: tuple[str, ...] = ()
+
+
+class _Drafted(NamedTuple):
+    place: int
+    draft: Draft
+    asked: Asked
+    notes: tuple[str, ...]
+
+
 def issue(authority: Authority, request: Request, holder: Holder, *, alone: bool = False, say: Say = silent) -> Released:
     """Answers one request. Asking again with the same idempotency key gives the same certificate.
 
     `alone`: a second live certificate for the same holder and device is refused. `say` hears what policy changed, such as a validity that was cut.
     Raises Refused with all reasons, and what store and keys raise.
     """
-    return issue_many(authority, [(request, holder)], alone=alone, say=say)[0]
+    if request.idempotency and (earlier := issued(authority, request.idempotency, request_digest(request))):
+        return earlier
+    return _only(authority, Asked(request, holder, alone), say)
 
 
-def issue_many(authority: Authority, batch: Sequence[tuple[Request, Holder]], *, alone: bool = False, say: Say = silent) -> list[Released]:
-    """Answers a batch through the same six steps with one commit per step: all of it, or the first refusal and nothing of it."""
-    now = authority.now()
-    if len(batch) == 1 and (earlier := _earlier(authority, batch[0][0], now)):
-        return [earlier]
-    drafts = []
-    known = met(authority, batch)
-    for request, holder in batch:
-        plan = decide_for(authority, request, holder, now, alone=alone, known=known)  # 1 and 2
-        for note in plan.notes:
-            say(note)
-        drafts.append((draft(authority, request, plan, say), holder))  # 3
-    # A key that is away or a wrong passphrase is found out before anything is recorded.
-    signers = {issuer: authority.signer(issuer) for issuer in {one.issuer for one, _ in drafts}}
-    # The time of the record, not of the question: a person may have thought about a passphrase in between, and the lease begins now.
-    recorded = authority.ledger.record_many(drafts, owner=authority.owner, now=authority.now(), alone=alone)  # 4
-    signed = [sign(authority, one, signers[one.draft.issuer]) for one in recorded]  # 5
-    return authority.ledger.release_many(signed, now=authority.now())  # 6
-
-
-def found_root(authority: Authority, request: Request, record: AuthorityRecord, constraints: NameConstraints | None) -> Released:
-    """The same six steps for a CA: a root, which signs itself, or an issuing CA below one of ours. Its row appears together with its record."""
-    now = authority.now()
+def found_root(authority: Authority, request: Request, record: AuthorityRecord, constraints: NameConstraints | None, *, say: Say = silent) -> Released:
+    """The same for a CA: a root, which signs itself, or an issuing CA below one of ours. Its row appears together with its record."""
     holder = Holder(request.holder, "authority", name=request.names.common_name)
-    plan = decide_for(authority, request, holder, now, constraints=constraints)
-    founding = draft(authority, request, plan)
-    record = record._replace(serial=founding.number, created_at=now)
-    recorded = authority.ledger.record(founding, holder, owner=authority.owner, now=now, founds=record)
-    released = authority.ledger.release(sign(authority, recorded), now=authority.now())
+    released = _only(authority, Asked(request, holder, founds=record, constraints=constraints), say)
     authority.forget()
     return released
 
 
-def _earlier(authority: Authority, request: Request, now: int) -> Released | None:
-    if not request.idempotency:
-        return None
-    reconcile(authority)  # an interrupted run with the same key is over as soon as its lease is; nobody else may have come by to say so
-    return authority.ledger.earlier(request.requester, request.idempotency, request_digest(request), now)
+def _only(authority: Authority, asked: Asked, say: Say) -> Released:
+    (outcome,) = issue_each(authority, [asked])
+    for note in outcome.notes:
+        say(note)
+    if outcome.refused is not None:
+        raise outcome.refused
+    assert outcome.released is not None  # noqa: S101  it is the one or the other
+    return outcome.released
+
+
+def issue_each(authority: Authority, batch: Sequence[Asked]) -> list[Outcome]:
+    """Answers each request for itself, in order, with one commit per step for all that can be issued. A refusal stands in the outcome of its request.
+
+    Idempotency keys were looked up before, since an answer that was given already needs none of this; that none is used twice is seen to in step 4.
+    """
+    outcomes = [Outcome()] * len(batch)
+    drafts: list[_Drafted] = []
+    signers: dict[str, Signer] = {}
+    now = authority.now()
+    try:
+        known = met(authority, [(asked.request, asked.holder) for asked in batch])  # 1, as far as the ledger is asked
+    except GatekeyError as refused:
+        return [Outcome(refused=refused)] * len(batch)
+    for place, asked in enumerate(batch):
+        notes: list[str] = []
+        try:
+            plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone, constraints=asked.constraints, known=known)  # 1 and 2
+            notes += plan.notes
+            drafted = draft(authority, asked.request, plan, notes.append)  # 3
+            if drafted.issuer not in signers:
+                signers[drafted.issuer] = authority.signer(drafted.issuer)  # a key that is away or a wrong passphrase: before anything is recorded
+        except GatekeyError as refused:
+            outcomes[place] = Outcome(refused=refused, notes=tuple(notes))
+        else:
+            drafts.append(_Drafted(place, drafted, asked, tuple(notes)))
+    if drafts:
+        _record(authority, drafts, signers, outcomes)
+    return outcomes
+
+
+def _record(authority: Authority, drafts: list[_Drafted], signers: dict[str, Signer], outcomes: list[Outcome]) -> None:
+    """Step 4. What one request alone does wrong shows here, and all of the batch comes to nothing: then each is tried for itself."""
+    # The time of the record, not of the question: a person may have thought about a passphrase in between, and the lease begins now.
+    now = authority.now()
+    pairs = [(one.draft, one.asked.holder) for one in drafts]
+    founds = [one.asked.founds._replace(serial=one.draft.number, created_at=now) for one in drafts if one.asked.founds]
+    try:
+        recorded = authority.ledger.record_many(pairs, owner=authority.owner, now=now, alone=[one.asked.alone for one in drafts], founds=founds)  # 4
+    except GatekeyError as refused:
+        if _everybodys(refused, drafts, outcomes):
+            return
+        for one in drafts:
+            _record(authority, [one], signers, outcomes)
+        return
+    _release(authority, drafts, recorded, signers, outcomes)
+
+
+def _release(authority: Authority, drafts: list[_Drafted], recorded: list[Recorded], signers: dict[str, Signer], outcomes: list[Outcome]) -> None:
+    """Steps 5 and 6. What is recorded and comes to nothing here is closed when its lease is over."""
+    try:
+        signed = [sign(authority, one, signers[one.draft.issuer]) for one in recorded]  # 5
+        released = authority.ledger.release_many(signed, now=authority.now())  # 6
+    except GatekeyError as refused:
+        if _everybodys(refused, drafts, outcomes):
+            return
+        for one, its in zip(drafts, recorded, strict=True):
+            _release(authority, [one], [its], signers, outcomes)
+        return
+    for one, done in zip(drafts, released, strict=True):
+        outcomes[one.place] = Outcome(done, record_of(one.draft, done, one.asked.holder.kind, authority.now()), notes=one.notes)
+
+
+def _everybodys(refused: GatekeyError, drafts: list[_Drafted], outcomes: list[Outcome]) -> bool:
+    """Whether this would meet each of the batch by itself as well; then it is the outcome of all. Only trouble of the ledger itself is of that kind."""
+    if len(drafts) > 1 and refused.code not in TROUBLE:
+        return False
+    for one in drafts:
+        outcomes[one.place] = Outcome(refused=refused, notes=one.notes)
+    return True
+
+
+def record_of(draft: Draft, released: Released, kind: str, now: int) -> CertificateRecord:
+    """The row of a certificate that was released a moment ago, without asking the ledger for what we have just told it."""
+    row: dict[str, Any] = {name: draft.row[name] for name in CertificateRecord._fields if name in draft.row}
+    row["alternatives"] = tuple(json.loads(row["alternatives"]))
+    more: dict[str, Any] = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
+    return CertificateRecord(**row, **more, recorded_at=now, released_at=now, revoked_at=None, revoked_reason=None)
 
 
 def decide_for(
@@ -184,7 +278,7 @@ def draw_serial(authority: Authority) -> str:
 
 
 def sign(authority: Authority, recorded: Recorded, signer: Signer | None = None) -> Signed:
-    """Step 5: the only place where anything is signed with a CA's key, and it takes nothing but what is on record. `signer`: that key, if it is open."""
+    """Step 5: the only place where certificates and CRLs are signed, and it takes nothing but what is on record. `signer`: that key, if it is open."""
     signer = signer or authority.signer(recorded.draft.issuer)
     return Signed(recorded, signer.sign(recorded.draft.tbs))
 

@@ -13,8 +13,8 @@ from ..message import Answer, Call
 
 if TYPE_CHECKING:
     from ...authority.authority import Authority
+    from ...authority.issue import Asked
     from ...authority.probe import Probes
-    from ...authority.together import Asked
     from ...lifecycle import Released
     from ...ports import Entropy, PortableKey
     from .shapes import Shape

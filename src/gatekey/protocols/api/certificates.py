@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...authority import clock, people, requests, verify
 from ...authority import revoke as revocation
-from ...authority.together import Asked
+from ...authority.issue import Asked
 from ...errors import Malformed, NotFound, Refused
 from ...lifecycle import Released
 from ...model.holder import Holder

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ...authority import access
 from ...authority import answers as kept_answers
-from ...authority.together import Asked, Outcome, issue_each
+from ...authority.issue import Asked, Outcome, issue_each
 from ...errors import GatekeyError, Malformed, Refused
 from ...model.access import Caller
 from ...x509.certificate import read_certificate

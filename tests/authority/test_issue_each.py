@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,13 +11,21 @@ import pytest
 
 from gatekey import app
 from gatekey.authority import check, requests
+from gatekey.authority import issue as steps
 from gatekey.authority.authority import Authority
-from gatekey.authority.together import Asked, Outcome, issue_each
+from gatekey.authority.issue import Asked, Outcome, issue_each
 from gatekey.errors import Unavailable
 from gatekey.keys import material
+from gatekey.lifecycle import Draft, Recorded, Signed
 from gatekey.model.holder import Holder
-from gatekey.store.database import Database
+from gatekey.ports import Signer
+from gatekey.store import admission
+from gatekey.store.audit import Event
+from gatekey.store.database import Database, Transaction
+from gatekey.store.dialect import SQLite
 from gatekey.testing import FakeClock
+from gatekey.x509 import signature
+from gatekey.x509.certificate import read_certificate
 
 
 @pytest.fixture
@@ -26,9 +35,16 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
     made.close()
 
 
-def asked(authority: Authority, login: str, *, key: str = "", email: str = "", device: str = "", alone: bool = True, days: int | None = None) -> Asked:
+#: A key that more than one brings along.
+SHARED = material.make("p256").spki
+
+
+def asked(
+    authority: Authority, login: str, *, key: str = "", email: str = "", device: str = "", alone: bool = True, days: int | None = None, spki: bytes = b""
+) -> Asked:
+    spki = spki or material.make("p256").spki
     request, holder = requests.client(
-        authority, login, material.make("p256").spki, email=email, device=device, days=days, idempotency=key or authority.entropy.bytes(8).hex()
+        authority, login, spki, email=email, device=device, days=days, idempotency=key or authority.entropy.bytes(8).hex()
     )
     return Asked(request, holder, alone)
 
@@ -60,6 +76,9 @@ def test_a_batch_is_recorded_and_released_in_one_commit_each(authority: Authorit
         assert one.record == stored
         assert stored.holder == f"p{number}"
         assert authority.ledger.der(stored.id) == one.released.der
+        certificate = read_certificate(one.released.der)
+        assert signature.verify(authority.issuing("people").certificate.spki, certificate.algorithm, certificate.signature, certificate.tbs)
+    assert len({one.released.number for one in outcomes if one.released}) == 20
     assert check.findings(authority) == []
 
 
@@ -68,6 +87,9 @@ WRONG: dict[str, Callable[[Authority], Asked]] = {
     "email-taken": lambda authority: asked(authority, "wrong", email="first@example.com"),
     "idempotency-in-use": lambda authority: asked(authority, "wrong", key="taken"),
     "certificate-in-flight": lambda authority: asked(authority, "first"),
+    "key-of-another": lambda authority: asked(authority, "wrong", spki=SHARED),
+    "other-email": lambda authority: asked(authority, "first", email="second@example.com", device="another"),
+    "login-taken": lambda authority: asked(authority, "FIRST", device="another"),
     "holder-kind": lambda authority: asked(authority, "first")._replace(holder=Holder("first", "device"), alone=False),
 }
 
@@ -75,7 +97,7 @@ WRONG: dict[str, Callable[[Authority], Asked]] = {
 @pytest.mark.parametrize("code", WRONG)
 def test_one_bad_request_spoils_nothing(authority: Authority, code: str) -> None:
     """Also one that only the ledger can refuse, because of another in the very same batch."""
-    batch = [asked(authority, "first", email="first@example.com", key="taken"), WRONG[code](authority), asked(authority, "last")]
+    batch = [asked(authority, "first", email="first@example.com", key="taken", spki=SHARED), WRONG[code](authority), asked(authority, "last")]
     outcomes = issue_each(authority, batch)
     told = codes(outcomes)
     assert (told[0], told[2]) == ("", "")
@@ -97,6 +119,70 @@ def test_any_mixture_is_answered_one_by_one(authority: Authority) -> None:
         assert [one.released is not None for one, fine in zip(outcomes, good, strict=True) if fine] == [True] * sum(good)
         assert all((one.released is None) != (one.refused is None) for one in outcomes)
     assert check.findings(authority) == []
+
+
+def test_what_policy_found_free_is_asked_again_when_it_is_recorded(authority: Authority) -> None:
+    """Two processes have decided at the same moment; the second one to record is refused, and nothing of it is left."""
+    pairs = [
+        (asked(authority, "ann", spki=SHARED), asked(authority, "bob", spki=SHARED), "key-of-another"),
+        (asked(authority, "carl", email="a@example.com", device="d1"), asked(authority, "carl", email="b@example.com", device="d2"), "other-email"),
+        (asked(authority, "Zed", device="d1"), asked(authority, "zed", device="d2"), "login-taken"),
+        (asked(authority, "dora", email="boss@example.com"), asked(authority, "Boss@example.com"), "login-taken"),
+        (asked(authority, "chief@example.com"), asked(authority, "eve", email="chief@example.com"), "email-taken"),
+    ]
+    for first, second, code in pairs:
+        assert codes(issue_each(authority, [first])) == [""]
+        assert codes(issue_each(authority, [second])) == [code]
+    assert check.findings(authority) == []
+
+
+def test_servers_may_share_a_key(authority: Authority) -> None:
+    batch = [Asked(*requests.server(authority, [f"{name}.example"], SHARED)) for name in ("a", "b")]
+    assert codes(issue_each(authority, batch)) == ["", ""]
+    assert codes(issue_each(authority, [asked(authority, "ann", spki=SHARED)])) == ["key-of-another"]
+
+
+def test_an_error_of_the_engine_that_nobody_foresaw_meets_one_only(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = admission.admit
+
+    def admit(tx: Transaction, known: admission.Room, draft: Draft, holder: Holder, now: int, *, alone: bool) -> list[Event]:
+        if holder.login == "wrong":
+            tx.run("INSERT INTO device (login, device, added_at) VALUES ('nobody', 'x', 1)")
+        return real(tx, known, draft, holder, now, alone=alone)
+
+    monkeypatch.setattr(admission, "admit", admit)
+    assert codes(issue_each(authority, [asked(authority, login) for login in ("ann", "wrong", "bob")])) == ["", "store-error", ""]
+
+
+def test_one_key_that_breaks_does_not_keep_the_others(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = steps.sign
+
+    def sign(core: Authority, recorded: Recorded, *more: Signer) -> Signed:
+        if recorded.draft.issuer == "servers":
+            raise Unavailable("key-busy", "the token does not answer")
+        return real(core, recorded, *more)
+
+    monkeypatch.setattr(steps, "sign", sign)
+    batch = [asked(authority, "ann"), Asked(*requests.server(authority, ["app.example"], SHARED)), asked(authority, "bob")]
+    assert codes(issue_each(authority, batch)) == ["", "key-busy", ""]
+
+
+@pytest.mark.parametrize("size", [2, 60])
+def test_a_batch_asks_the_ledger_a_few_questions(authority: Authority, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """What is read before anything is written; a person who is new is written with a few rows of her own."""
+    questions: list[str] = []
+    real = SQLite.execute
+
+    def execute(self: SQLite, connection: sqlite3.Connection, sql: str, values: dict[str, object]) -> sqlite3.Cursor:
+        if sql.startswith("SELECT"):
+            questions.append(sql)
+        return real(self, connection, sql, values)
+
+    batch = [asked(authority, f"p{number}", email=f"p{number}@example.com")._replace(alone=True) for number in range(size)]
+    batch = [one._replace(request=one.request._replace(idempotency="")) for one in batch]
+    monkeypatch.setattr(SQLite, "execute", execute)
+    assert codes(issue_each(authority, batch)) == [""] * size
+    assert len(questions) <= 20, questions
 
 
 def test_trouble_with_the_ledger_is_everybodys(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
