@@ -22,7 +22,9 @@ from gatekey.authority.revoke import follow, leave, revoke
 from gatekey.errors import Conflict, GatekeyError, Refused, Unavailable
 from gatekey.keys import material
 from gatekey.model.holder import Holder
+from gatekey.store import evidence
 from gatekey.store.audit import Logged
+from gatekey.store.database import Transaction
 from gatekey.store.reads import Reads
 from gatekey.x509.crl import encode_entry, encode_tbs_crl, read_crl
 from kit import faults
@@ -332,18 +334,18 @@ def test_a_check_beside_a_revocation(admin: Administrator, monkeypatch: pytest.M
     """`store check` has read a row, and another process changes it before the audit log is read: that is no contradiction."""
     for name in ("ann", "bob"):
         admin("issue", "client", name)
-    events_about = Reads.events_about
+    about = evidence.about
     done: list[bool] = []
 
-    def interrupted(reads: Reads, subject: str) -> Iterator[Logged]:
+    def interrupted(tx: Transaction, subject: str) -> Iterator[Logged]:
         if not done:
             done.append(True)
             with admin.open() as other:
                 for name in ("ann", "bob"):
                     revoke(other, other.reads.by_holder(name)[0].id)
-        return events_about(reads, subject)
+        return about(tx, subject)
 
-    monkeypatch.setattr(Reads, "events_about", interrupted)
+    monkeypatch.setattr(evidence, "about", interrupted)
     with admin.open() as authority:
         assert findings(authority) == []
     assert done

@@ -147,4 +147,5 @@ def _print(path: Path) -> str:
 
 def _rows(ledger: Path) -> bytes:
     with contextlib.closing(sqlite3.connect(ledger)) as connection:
+        connection.text_factory = lambda data: data.decode(errors="backslashreplace")
         return "\n".join(connection.iterdump()).encode()

@@ -329,11 +329,6 @@ class TestRevocation:
         assert scribe.reads.holder("carl") is None
         assert scribe.actions().count("key.compromised") == 1
 
-    def test_a_key_can_be_barred_without_a_certificate(self, scribe: Scribe) -> None:
-        scribe.ledger.bar_key("cd" * 32, at=NOW, actor="x")
-        scribe.ledger.bar_key("cd" * 32, at=NOW, actor="x")
-        refused("key-compromised", lambda: scribe.record("carl", spki_sha256="cd" * 32), Refused)
-
     def test_leaving_takes_all(self, scribe: Scribe) -> None:
         mine = [scribe.issue("ann", device=device) for device in ("laptop", "phone")]
         under_way = scribe.record("ann", device="tablet")

@@ -63,10 +63,18 @@ def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> Curre
         raise Misconfigured(
             "crl-needs-key",
             f"the CRL of {name} {why}, and its key is not here to sign another",
-            hint=f"bring {name}.key back into {authority.config.home / 'keys'}, run gatekey crl --authority {name}, take it away again;"
-            " if its CRLs are signed elsewhere: gatekey authority install FILE",
+            hint=needs(authority, name),
         )
     return make(authority, name)
+
+
+def needs(authority: Authority, name: str) -> str:
+    """What must be done for a new CRL of a CA whose key is away."""
+    keys = authority.config.home / "keys"
+    return (
+        f"bring {name}.key back into {keys}, run gatekey crl --authority {name}, take it away again;"
+        " if its CRLs are signed elsewhere: gatekey authority install FILE"
+    )
 
 
 def make(authority: Authority, name: str) -> CurrentCrl:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from ..errors import NotFound
 from ..model.access import Token
 from . import audit
@@ -34,7 +36,13 @@ def add_token(tx: Transaction, token: Token, secret_sha256: str, actor: str) -> 
     """A new token."""
     row = {**token._asdict(), "scopes": " ".join(token.scopes), "secret_sha256": secret_sha256, "revoked_at": None, "used_at": None}
     tx.insert("token", row)
-    audit.append(tx, token.created_at, Event(actor, "token.add", token.id, {"login": token.login, "scopes": list(token.scopes), "expires": token.expires_at}))
+    facts = {"login": token.login, "scopes": list(token.scopes), "expires": token.expires_at, "secret": digest_of(secret_sha256)}
+    audit.append(tx, token.created_at, Event(actor, "token.add", token.id, facts))
+
+
+def digest_of(secret_sha256: str) -> str:
+    """What the audit log keeps of a token's secret: enough to see that another was put in its place, and of no use to whoever reads the log."""
+    return hashlib.sha256(f"token {secret_sha256}".encode()).hexdigest()
 
 
 def revoke_token(tx: Transaction, token_id: str, actor: str, now: int) -> None:

@@ -79,6 +79,15 @@ def holders_of_keys(tx: Transaction, keys: Sequence[str]) -> list[tuple[str, str
     return [(key, holder, kind) for key, holder, kind in tx.among(sql, keys)]
 
 
+def newest_crl_number(tx: Transaction, issuer: str) -> int:
+    """The highest number that a CRL of this issuer was ever given, 0 for none. Rows may be lost, the log still knows them: no number comes twice."""
+    row = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer", issuer=issuer)
+    number = int(row[0] or 0) if row else 0
+    while tx.one("SELECT 1 FROM audit WHERE subject = :subject AND action LIKE 'crl.%'", subject=f"{issuer}/{number + 1}"):
+        number += 1
+    return number
+
+
 def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, *, alone: bool) -> list[Event]:
     """Makes room for a draft: its holder and device are there, and nothing speaks against it. Answers with what to log.
 

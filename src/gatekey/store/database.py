@@ -142,13 +142,17 @@ class Database:
             raise dialect.explain(error) from error
 
     @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Everything that this thread reads inside is one state of the ledger, whatever others write meanwhile. Nothing may be written inside."""
+    def snapshot(self) -> Iterator[Transaction]:
+        """Everything that this thread reads inside is one state of the ledger, whatever others write meanwhile. Nothing may be written inside.
+
+        Text that is not UTF-8 comes as `Damaged`.
+        """
         dialect = self.dialect
         connection = self._connection()
         try:
             dialect.begin_reading(connection)
-            yield
+            with dialect.tolerant(connection):
+                yield Transaction(dialect, connection)
         except dialect.errors as error:
             raise dialect.explain(error) from error
         finally:

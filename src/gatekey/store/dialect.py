@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,19 @@ _FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IO
 TROUBLE = ("no-ledger", "store-locked", "store-readonly", "store-damaged", "store-io", "disk-full")
 #: How long a writer sleeps before it tries the lock again: at first, and at most (seconds).
 _PAUSES = 0.0005, 0.004
+
+
+class Damaged(str):
+    """Text of a cell that is not UTF-8, with each wrong byte written in hex."""
+
+    __slots__ = ()
+
+
+def _readable(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Damaged(data.decode(errors="backslashreplace"))
 
 
 class SQLite:
@@ -86,6 +99,15 @@ class SQLite:
     def begin_reading(self, connection: sqlite3.Connection) -> None:
         """From the first question on, one state of the ledger. Stops nobody who writes."""
         connection.execute("BEGIN")
+
+    @contextlib.contextmanager
+    def tolerant(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Text that is not UTF-8 is read as well as it can be, and is told apart."""
+        connection.text_factory = _readable
+        try:
+            yield
+        finally:
+            connection.text_factory = str
 
     def commit(self, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")

@@ -51,6 +51,7 @@ class Ledger:
             room = admission.room(tx, drafts, each, now)
             events = [event for (draft, holder), only in zip(drafts, each, strict=True) for event in admission.admit(tx, room, draft, holder, now, alone=only)]
             more = {"state": "recorded", "owner": owner, "lease_until": now + LEASE, "recorded_at": now}
+            events += [_founded(one, str(drafts[0][0].row["requester"])) for one in founds]
             tx.insert("certificate", *({**draft.row, **more, "issuer": draft.issuer, "serial": draft.number, "tbs": draft.tbs} for draft, _ in drafts))
             audit.append(tx, now, *events)
         return [Recorded(draft, owner) for draft, _ in drafts]
@@ -218,10 +219,27 @@ class Ledger:
             rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608
             return self._take(tx, [CertificateId(*row) for row in rows], "affiliation-changed", at, actor, entry)
 
-    def bar_key(self, spki_sha256: str, *, at: int, actor: str) -> None:
-        """A key that was reported as compromised is never certified again, also when no certificate with it is ours."""
-        with self.db.transaction("bar key") as tx:
-            self._bar_key(tx, spki_sha256, at, actor)
+    def mend(
+        self, entries: Sequence[tuple[CertificateId, int, str | None]], crls: Sequence[tuple[str, int, int, int]], *, now: int, actor: str, entry: Entry
+    ) -> None:
+        """Writes anew what follows from something else: entries for the CRL out of time and reason of each revocation (what has changed meanwhile is left
+        alone), and how far CRLs go out of the audit log (issuer, number, revocation, entries).
+        """
+        with self.db.transaction("mend") as tx:
+            for issuer, number, revocation, count in crls:
+                sql = "UPDATE crl SET revocation = :revocation, entries = :count WHERE issuer = :issuer AND number = :number"
+                tx.run(sql, issuer=issuer, number=number, revocation=revocation, count=count)
+                audit.append(tx, now, Event(actor, "crl.mend", issuer, {"number": number}))
+            for which, at, reason in entries:
+                changed = tx.run(
+                    "UPDATE certificate SET entry = :entry WHERE issuer = :issuer AND serial = :serial AND revoked_at = :at AND revoked_reason = :reason",
+                    entry=entry(which.serial, at, reason),
+                    at=at,
+                    reason=reason,
+                    **which._asdict(),
+                )
+                if changed:
+                    audit.append(tx, now, Event(actor, "certificate.mend", f"{which.issuer}/{which.serial}"))
 
     def record_crl(self, draft: Draft, *, owner: str, now: int, actor: str) -> Recorded:
         """Makes a CRL's draft durable. Raises Conflict when another process got ahead; read the entries again then.
@@ -236,7 +254,7 @@ class Ledger:
                 number=int(draft.number),
                 revocation=row["revocation"],
             )
-            if ahead or tx.one("SELECT 1 FROM crl WHERE issuer = :issuer AND number = :number", issuer=draft.issuer, number=int(draft.number)):
+            if ahead or int(draft.number) <= admission.newest_crl_number(tx, draft.issuer):
                 raise Conflict("crl-overtaken", f"another process made a CRL of {draft.issuer} at the same moment", hint="try again")
             more = {"issuer": draft.issuer, "number": int(draft.number), "state": "recorded", "tbs": draft.tbs, "owner": owner, "lease_until": now + LEASE}
             tx.insert("crl", {**row, **more})
@@ -273,13 +291,12 @@ class Ledger:
             tx.insert("authority", {**record._asdict(), "position": _count(tx, "authority")})
             more = {"issuer": record.parent, "serial": record.serial, "state": "released", "tbs": tbs, "signature": signature, "fingerprint": fingerprint(der)}
             tx.insert("certificate", {**row, **more, "owner": "", "lease_until": now, "recorded_at": now, "released_at": now})
-            audit.append(tx, now, *events, Event(who, "authority.install", record.name, {"fingerprint": fingerprint(der)}))
+            audit.append(tx, now, *events, Event(who, "authority.install", record.name, {**_founded(record, who).facts, "fingerprint": fingerprint(der)}))
 
     def install_crl(self, issuer: str, tbs: bytes, signature: bytes, this_update: int, next_update: int, entries: int, *, now: int, actor: str) -> None:
         """Takes in the CRL of an authority whose key is not here. Its place in our order is behind all that came before."""
         with self.db.transaction("install CRL") as tx:
-            last = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer", issuer=issuer)
-            number = int(last[0] or 0) + 1 if last else 1
+            number = admission.newest_crl_number(tx, issuer) + 1
             row = {"issuer": issuer, "number": number, "state": "released", "tbs": tbs, "signature": signature, "this_update": this_update}
             more = {"next_update": next_update, "revocation": 0, "entries": entries, "owner": "", "lease_until": now}
             tx.insert("crl", {**row, **more})
@@ -318,6 +335,11 @@ def fingerprint(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest().upper()
 
 
+def _founded(record: AuthorityRecord, actor: str) -> Event:
+    """What the log keeps of an authority's place."""
+    return Event(actor, "authority.found", record.name, {"role": record.role, "side": record.side, "parent": record.parent, "serial": record.serial})
+
+
 def _count(tx: Transaction, table: str) -> int:
     row = tx.one(f"SELECT count(*) FROM {table}")  # noqa: S608  a name from our own source
     return int(row[0]) if row else 0
@@ -336,7 +358,7 @@ def _certificate(tx: Transaction, which: CertificateId) -> Any:
 
 
 def _same_key(tx: Transaction, key: str, now: int, but: CertificateId) -> list[Any]:
-    # Only leaves: a CA's own certificate goes with `authority`, not with a leaf that was given the CA's key by mistake.
+    # A CA's own certificate is never among them: no leaf is given a CA's key, and a CA is not revoked in this way.
     return tx.all(
         f"SELECT issuer, serial FROM certificate WHERE spki_sha256 = :key AND {ALIVE} AND NOT (issuer = :issuer AND serial = :serial) ORDER BY recorded_at",  # noqa: S608
         key=key,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from ..model.request import CertificateId
 from . import audit, people
-from .admission import AT_WORK, holders_of_keys
+from .admission import AT_WORK, holders_of_keys, newest_crl_number
 from .audit import Logged
-from .database import Database, Row
+from .database import Database, Row, Transaction
 
 if TYPE_CHECKING:
     from ..model.standing import Known
@@ -66,22 +66,6 @@ def _filters(find: Filter) -> list[tuple[str, bool]]:
     ]
 
 
-class Standing(NamedTuple):
-    """What stands in a certificate's row that the audit log must confirm. `logged`: whether its revocation is in the list of revocations."""
-
-    issuer: str
-    serial: str
-    state: str
-    profile: str
-    holder: str
-    device: str
-    spki_sha256: str
-    tbs: bytes
-    fingerprint: str | None
-    revoked_reason: str | None
-    logged: bool
-
-
 class Reads:
     """Every read of the ledger, by name."""
 
@@ -105,10 +89,6 @@ class Reads:
 
     def by_serial(self, serial: str) -> list[CertificateRecord]:
         return self.certificates("c.serial = :serial AND c.state <> 'recorded'", serial=serial)
-
-    def by_id(self, issuer: str, serial: str) -> list[CertificateRecord]:
-        """The one certificate of this issuer and serial, or none: by the table's own key, which `by_serial` cannot use."""
-        return self.certificates("c.issuer = :issuer AND c.serial = :serial AND c.state <> 'recorded'", issuer=issuer, serial=serial)
 
     def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
         return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
@@ -217,14 +197,14 @@ class Reads:
             row = tx.one("SELECT at FROM audit ORDER BY number DESC LIMIT 1")
         return int(row[0]) if row else 0
 
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Everything that this thread reads inside is one state of the ledger."""
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """Everything that this thread reads inside is one state of the ledger. Text that is not UTF-8 is no error there: a damaged ledger can be looked at."""
         return self._db.snapshot()
 
     def newest_crl_number(self, issuer: str) -> int:
+        """The highest number that a CRL of this issuer was ever given."""
         with self._db.read() as tx:
-            row = tx.one("SELECT max(number) FROM crl WHERE issuer = :issuer", issuer=issuer)
-        return int(row[0] or 0) if row else 0
+            return newest_crl_number(tx, issuer)
 
     def authorities(self) -> list[AuthorityRecord]:
         """All authorities in the order of their making."""
@@ -262,40 +242,6 @@ class Reads:
         """The audit log from event `first` on."""
         with self._db.read() as tx:
             yield from audit.read(tx, first)
-
-    def signed_pairs(self) -> Iterator[tuple[str, str, bytes, bytes, str, int, int, str, str, str]]:
-        """For `store check`: issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, alternatives (JSON)."""
-        sql = (
-            "SELECT issuer, serial, tbs, signature, fingerprint, not_before, not_after, spki_sha256, common_name, alternatives"
-            " FROM certificate WHERE state = 'released'"
-        )
-        with self._db.read() as tx:
-            yield from tx.each(sql)
-
-    def standings(self) -> Iterator[Standing]:
-        """For `store check`: every certificate in whatever state, with what the audit log must confirm."""
-        sql = (
-            "SELECT issuer, serial, state, profile, holder, device, spki_sha256, tbs, fingerprint, revoked_reason, EXISTS (SELECT 1 FROM revocation_log l"
-            " WHERE l.number = certificate.revocation AND l.issuer = certificate.issuer AND l.serial = certificate.serial) FROM certificate"
-        )
-        with self._db.read() as tx:
-            for row in tx.each(sql):
-                yield Standing(*row)
-
-    def events_about(self, subject: str) -> Iterator[Logged]:
-        """Every audit event with this subject, in order."""
-        with self._db.read() as tx:
-            yield from audit.about(tx, subject)
-
-    def events_of(self, action: str) -> Iterator[Logged]:
-        """Every audit event of this kind, in order."""
-        with self._db.read() as tx:
-            yield from audit.of(tx, action)
-
-    def count_of_events(self, action: str) -> int:
-        with self._db.read() as tx:
-            row = tx.one("SELECT count(*) FROM audit WHERE action = :action", action=action)
-        return int(row[0]) if row else 0
 
     def newest_event(self) -> int:
         """The number of the newest audit event: it grows with every change of anything."""
