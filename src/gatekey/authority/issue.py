@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import GatekeyError, Reason, Refused
+from ..errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Reason, Refused, Unavailable
 from ..lifecycle import Draft, Recorded, Released, Signed
 from ..lint.certificates import lint_certificate
 from ..model.holder import Holder
@@ -86,6 +86,21 @@ def issue(authority: Authority, request: Request, holder: Holder, *, alone: bool
     if request.idempotency and (earlier := issued(authority, request.idempotency, request_digest(request))):
         return earlier
     return _only(authority, Asked(request, holder, alone), say)
+
+
+def issued_anyway(authority: Authority, request: Request, trouble: BaseException) -> Released | None:
+    """The certificate that exists although its issuance ended in `trouble`, or None when nothing was issued.
+
+    The answer alone may be lost: Ctrl-C, or an error of the disk, right after the commit. Raises what the ledger says where it cannot tell.
+    """
+    if isinstance(trouble, Refused | Conflict | Malformed | Misconfigured | NotFound) and trouble.code not in (*TROUBLE, "store-error"):
+        return None
+    try:
+        return authority.ledger.earlier(request.requester, request.idempotency, request_digest(request), authority.now())
+    except Unavailable as under_way:
+        if under_way.code != "idempotency-in-use":
+            raise
+        return None  # recorded by us and not released: nobody will sign it any more
 
 
 def found_root(authority: Authority, request: Request, record: AuthorityRecord, constraints: NameConstraints | None, *, say: Say = silent) -> Released:

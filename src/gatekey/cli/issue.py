@@ -12,6 +12,7 @@ import click
 from .. import files
 from ..authority import requests
 from ..authority.issue import issue as issue_one
+from ..authority.issue import issued_anyway
 from ..errors import GatekeyError, Refused
 from ..model.instants import DAY, day, iso
 from ..model.keytypes import DEFAULT, MADE_HERE, ML_DSA_OPENSSL, is_ml_dsa
@@ -144,9 +145,8 @@ def _complete(
     staged = files.stage(to.key, deliver.key_pem(key), files.PRIVATE) if key else None
     try:
         released = issue_one(authority, request, holder, alone=alone, say=session.words)
-    except BaseException:
-        if staged:
-            staged.discard()
+    except BaseException as trouble:
+        _came_to_nothing(authority, request, staged, trouble)
         raise
     with _issued_anyway(released, staged):
         if staged:
@@ -154,6 +154,21 @@ def _complete(
         deliver.write_certificate(authority, released, to, force=wishes.force)
         made = _hand_over(session, authority, released, holder, key, to, wishes) if key else []
     _report(session, authority, released, ([str(to.key)] if key else []) + [str(to.crt), str(to.chain), *made])
+
+
+def _came_to_nothing(authority: Authority, request: Request, staged: files.Staged | None, trouble: BaseException) -> None:
+    """Takes the key away again if nothing was issued. The key of a certificate that exists is kept and named, also where the ledger cannot tell."""
+    try:
+        released = issued_anyway(authority, request, trouble)
+    except GatekeyError:
+        if staged:
+            say.warn(f"whether a certificate was issued is not known; its private key would be the one in {staged.place}")
+        return
+    if released:
+        with _issued_anyway(released, staged):
+            raise trouble
+    if staged:
+        staged.discard()
 
 
 @contextmanager
