@@ -91,7 +91,10 @@ def open_authority(
     Raises Misconfigured when there is none, when its configuration is wrong, or when a newer Gatekey has written its ledger.
     """
     config = home if isinstance(home, Config) else configuration.load(home)
-    return _compose(config, passphrase, clock or SystemClock(), entropy or SystemEntropy(), who, database)
+    authority = _compose(config, passphrase, clock or SystemClock(), entropy or SystemEntropy(), who, database)
+    with contextlib.suppress(GatekeyError):  # who may only read, or comes at a bad moment, leaves it to the next one
+        _note_changes(authority)
+    return authority
 
 
 def _compose(config: Config, passphrase: Passphrase | None, clock: Clock, entropy: Entropy, who: str, database: Database | None = None) -> Authority:
@@ -166,16 +169,25 @@ def passphrase_file(explicit: Path | None, config_file: Path | None) -> Path | N
 
 def change_passphrase(authority: Authority, new: bytes) -> list[str]:
     """Encrypts all keys here with another passphrase and answers with their names: all of them or none. Raises Misconfigured when the old one is wrong."""
-    from .authority import ceremony
-
     keyring, config = authority.keyring, authority.config
     if not isinstance(keyring, FileKeyring):
         raise Misconfigured("no-passphrase", "these keys have no passphrase of ours", hint="change it where the keys live")
     if config.unencrypted_keys:  # before the keys: a plain key still opens under a configuration that speaks of a passphrase, not the other way round
         files.replace(config.home / "gatekey.toml", configuration.write(config._replace(unencrypted_keys=False)), files.PRIVATE)
-    changed = keyring.change_passphrase(new)
-    ceremony.note(authority, "passphrase.change", "keys")
+    changed = keyring.change_passphrase(new, by=authority.actor)
+    _note_changes(authority)
     return changed
+
+
+def _note_changes(authority: Authority) -> None:
+    """One event for each change of the passphrase: also for one that was interrupted once it held."""
+    keyring = authority.keyring
+    if isinstance(keyring, FileKeyring):
+        for change, by in keyring.changes():
+            from .authority import ceremony
+
+            ceremony.note(authority, "passphrase.change", "keys", actor=by, once=change)
+            keyring.noted(change)
 
 
 def create_authority(

@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from gatekey import app
+from gatekey.keys.files import FileKeyring
 from kit import administrator
 from kit.administrator import COMMAND, NAME, PASSPHRASE, Administrator, typed
 
@@ -189,6 +190,32 @@ class TestChange:
         boss("issue", "client", "ann", "--passphrase-file", old, "--out", "x", code=3)
         boss("issue", "client", "ann", "--passphrase-file", new)
         assert ("passphrase.change",) in boss.sql("SELECT action FROM audit")
+
+    @pytest.mark.parametrize("at", ["_settle", "changes", "noted"])
+    def test_one_that_is_interrupted_stands_in_the_audit_log_once(
+        self, boss: Administrator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+    ) -> None:
+        """Killed when the journal stands, before the event is written, or before that is known: the next verb, whichever it is, writes what is missing."""
+        old, new = secret(tmp_path / "old", RIGHT), secret(tmp_path / "new", "a quite different one")
+        real = FileKeyring._settle
+
+        def killed(ring: FileKeyring, *_: str) -> list[tuple[str, str]]:
+            if at != "_settle" or (ring._folder / ".passphrase-change").exists():
+                raise KeyboardInterrupt
+            real(ring)
+            return []
+
+        with boss.open(passphrase=RIGHT.encode()) as authority, monkeypatch.context() as patch:
+            patch.setattr(FileKeyring, at, killed)
+            with pytest.raises(KeyboardInterrupt):
+                app.change_passphrase(authority, b"a quite different one")
+        for _ in range(2):
+            boss("list")
+            assert boss.sql("SELECT count(*) FROM audit WHERE action = 'passphrase.change'") == [(1,)]
+        assert [path for path in (boss.home / "keys").iterdir() if path.name.startswith(".passphrase")] == []
+        boss("passphrase", "change", "--passphrase-file", new, "--new-passphrase-file", old)
+        assert boss.sql("SELECT count(*) FROM audit WHERE action = 'passphrase.change'") == [(2,)]
+        assert boss("store", "check", "--passphrase-file", old).lines == ["the ledger is whole"]
 
     def test_the_old_one_must_be_right(self, boss: Administrator, tmp_path: Path) -> None:
         wrong, new = secret(tmp_path / "wrong", WRONG), secret(tmp_path / "new", "a quite different one")

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from gatekey.errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Refused
-from gatekey.keys import material
 from gatekey.keys.files import FileKeyring
 from gatekey.ports import SystemEntropy
 
@@ -94,22 +93,14 @@ def test_labels_are_checked(folder: Path, label: str) -> None:
 
 def test_nothing_is_overwritten(folder: Path) -> None:
     before = (folder / "people.key").read_bytes()
-    for act in (lambda: keyring(folder).make("people", "p256"), lambda: keyring(folder).import_("people", material.make("p256"))):
-        with pytest.raises(Conflict) as caught:
-            act()
-        assert caught.value.code == "key-exists"
+    with pytest.raises(Conflict) as caught:
+        keyring(folder).make("people", "p256")
+    assert caught.value.code == "key-exists"
     assert (folder / "people.key").read_bytes() == before
     (folder / "dangling.key").symlink_to(folder / "nowhere")
     with pytest.raises(Conflict):
         keyring(folder).make("dangling", "p256")
     assert not (folder / "nowhere").exists()
-
-
-def test_import(folder: Path) -> None:
-    key = material.make("rsa-2048")
-    keyring(folder).import_("brought", key)
-    assert keyring(folder).open("brought").pkcs8() == key.pkcs8()
-    assert (folder / "brought.key").read_bytes().startswith(b"-----BEGIN ENCRYPTED")
 
 
 def test_unknown_types_leave_nothing(folder: Path) -> None:
@@ -228,8 +219,13 @@ def spkis(folder: Path, passphrase: bytes | None) -> dict[str, bytes]:
 def test_change(folder: Path) -> None:
     before = spkis(folder, OLD)
     ring = keyring(folder)
-    assert ring.change_passphrase(NEW) == LABELS
+    assert ring.change_passphrase(NEW, by="user:ann") == LABELS
     assert spkis(folder, NEW) == before
+    ((change, by),) = keyring(folder, None).changes()
+    assert by == "user:ann"
+    for _ in range(2):  # two who note it at the same time
+        ring.noted(change)
+    assert ring.changes() == []
     assert ring.open("people").spki == before["people"], "the ring that changed it goes on with the new one"
     with pytest.raises(Misconfigured):
         spkis(folder, OLD)
@@ -361,6 +357,10 @@ def test_a_change_that_ends_anywhere_is_all_or_none(folder: Path, tmp_path: Path
         assert ended != "done" or holds == new
         outcomes.add(holds)
         keyring(copy, holds).make("later", "p256")
+        noted = keyring(copy, holds).changes()
+        assert len(noted) == (holds == new), "a change that holds is told of, once"
+        for change, _ in noted:
+            ring.noted(change)
         assert not [path.name for path in copy.iterdir() if not path.name.endswith(".key") and path.name != ".lock"]
     assert outcomes == {OLD, new}, "both sides of the turning point were seen"
 

@@ -104,7 +104,9 @@ def _file(authority: Authority, name: str) -> Path:
     return authority.config.home / "authorities" / f"{name}.crt"
 
 
-def note(authority: Authority, action: str, subject: str, **facts: str) -> None:
-    """Writes something that changes us outside the ledger, or weakens us, into the audit log."""
+def note(authority: Authority, action: str, subject: str, *, actor: str = "", once: str = "", **facts: str) -> None:
+    """Writes something that changes us outside the ledger, or weakens us, into the audit log. `once`: an id, of which there is one event, however often."""
+    event = audit.Event(actor or authority.actor, action, subject, {**facts, "id": once} if once else facts)
     with authority.ledger.db.transaction("audit note") as tx:
-        audit.append(tx, authority.now(), audit.Event(authority.actor, action, subject, facts))
+        if not (once and audit.has(tx, event)):
+            audit.append(tx, authority.now(), event)

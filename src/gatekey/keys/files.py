@@ -7,7 +7,8 @@ Changing the passphrase rewrites every file, and can be killed at any instant:
 1. every key is opened with the old passphrase; a failure ends here, and nothing has changed;
 2. `NAME.key.new`, encrypted under the new passphrase, is written beside each key and made durable;
 3. the journal `.passphrase-change`, which lists them, is put in place by one rename and made durable: **from here on the new passphrase holds**;
-4. each `NAME.key.new` is renamed over its `NAME.key`; then the journal is removed.
+4. each `NAME.key.new` is renamed over its `NAME.key`; then the journal is renamed to `.passphrase-changed.ID`, which stays until whoever keeps the books has
+   written down that there was a change, once for each.
 
 Whoever opens the folder next finishes what was begun, and needs no passphrase for it: with a journal, step 4 is done again (it may be done any number of
 times); without one, files that end in `.new` are leftovers of a change that never held, and are removed. So all keys have one passphrase, the old or the
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUFFIX, _NEW, _JOURNAL, _LOCK = ".key", ".key.new", ".passphrase-change", ".lock"
 #: What `files` leaves behind when it is killed between writing and naming.
+#: A change that holds and of which nobody has said yet that it is in the books. In its journal, and there, a line `by WORDS` says who made it.
+_CHANGED, _BY = ".passphrase-changed.", "by "
 _UNFINISHED = r"\.([a-z0-9-]+\.key(\.new)?|\.passphrase-change)\.[0-9]+(-[0-9]+)?\.new"
 
 
@@ -67,11 +70,6 @@ class FileKeyring:
         self._store(label, key)
         return key
 
-    def import_(self, label: str, key: PrivateKey) -> None:
-        """Takes in a key from elsewhere under a label that is still free. Raises Conflict("key-exists"), Malformed("bad-label")."""
-        self._refuse_existing(label)
-        self._store(label, key)
-
     def open(self, label: str) -> PrivateKey:
         """The key called `label`.
 
@@ -99,8 +97,11 @@ class FileKeyring:
             return ()
         return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode, found.st_uid
 
-    def change_passphrase(self, new: bytes | None) -> list[str]:
-        """Encrypts every key under `new` (None: stores them unencrypted) and returns their labels. All or none, also when killed; see the module's head."""
+    def change_passphrase(self, new: bytes | None, *, by: str = "") -> list[str]:
+        """Encrypts every key under `new` (None: stores them unencrypted) and returns their labels. All or none, also when killed; see the module's head.
+
+        `changes` tells of it, and of `by`, until `noted` is called.
+        """
         with self._locked():
             self._settle()
             labels = self._names(_SUFFIX)
@@ -111,12 +112,31 @@ class FileKeyring:
             try:
                 for label in labels:
                     files.replace(self._path(label, _NEW), self._protect(plain[label]), files.PRIVATE)
-                self._commit_change(labels)
+                self._commit_change(labels, by)
             except BaseException:
                 self._secret, self._salt, self._ask = old
                 raise
             self._settle()
         return labels
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Changes of the passphrase that hold and were not `noted`: their ids, and who made them."""
+        if not self._folder.exists():
+            return []
+        self._finish_change()
+        found = []
+        with _in_words(self._folder):
+            for path in sorted(path for path in self._folder.iterdir() if path.name.startswith(_CHANGED)):
+                with contextlib.suppress(FileNotFoundError):  # another process has noted it
+                    lines = path.read_text().splitlines()
+                    found.append((path.name.removeprefix(_CHANGED), next((line.removeprefix(_BY) for line in lines if line.startswith(_BY)), "")))
+        return found
+
+    def noted(self, change: str) -> None:
+        """A change is in the books."""
+        with _in_words(self._folder):
+            (self._folder / f"{_CHANGED}{change}").unlink(missing_ok=True)
+            self._sync_folder()
 
     def _refuse_existing(self, label: str) -> None:
         """Refuses where there is a file, or even a dangling link, of that name."""
@@ -224,11 +244,11 @@ class FileKeyring:
         finally:
             os.close(handle)
 
-    def _commit_change(self, labels: list[str]) -> None:
+    def _commit_change(self, labels: list[str], by: str) -> None:
         """Step 3: a crash before the journal has its name leaves the old passphrase, a crash after it the new one."""
         journal = self._folder / _JOURNAL
         try:
-            files.replace(journal, "".join(f"{label}\n" for label in labels).encode(), files.PRIVATE)
+            files.replace(journal, "".join(f"{line}\n" for line in (*labels, f"{_BY}{by}")).encode(), files.PRIVATE)
         except BaseException:
             journal.unlink(missing_ok=True)  # we are about to say that it failed, so it must not hold
             raise
@@ -244,11 +264,13 @@ class FileKeyring:
         with _in_words(self._folder):
             journal = self._folder / _JOURNAL
             if journal.exists():
-                for label in journal.read_text().split():
+                for label in journal.read_text().splitlines():
+                    if label.startswith(_BY):
+                        continue
                     with contextlib.suppress(FileNotFoundError):  # renamed already
                         self._path(label, _NEW).rename(self._path(label))
                 self._sync_folder()
-                journal.unlink()
+                journal.rename(self._folder / f"{_CHANGED}{self._entropy.bytes(8).hex()}")
                 self._sync_folder()
             for path in self._folder.iterdir():
                 if path.name.endswith(_NEW) or re.fullmatch(_UNFINISHED, path.name):

@@ -59,6 +59,12 @@ def append(tx: Transaction, at: int, *events: Event) -> None:
     tx.insert("audit", *rows)
 
 
+def has(tx: Transaction, event: Event) -> bool:
+    """Whether this very event stands there already, whenever it was."""
+    sql = "SELECT 1 FROM audit WHERE subject = :subject AND action = :action AND actor = :actor AND facts = :facts"
+    return tx.one(sql, subject=event.subject, action=event.action, actor=event.actor, facts=_facts(event.facts)) is not None
+
+
 def changes(tx: Transaction, first: int) -> list[tuple[int, str, str]]:
     """Number, action and subject of the events from `first` on, in order: what a view that follows needs, without their facts."""
     rows = tx.all("SELECT number, action, subject FROM audit WHERE number >= :first ORDER BY number", first=first)
