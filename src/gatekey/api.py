@@ -23,7 +23,7 @@ from .model.holder import Holder
 from .model.record import CertificateRecord, Taken
 from .ports import Clock, Entropy
 from .x509 import pem, pkcs12
-from .x509.csr import Csr, proof_holds, read_csr
+from .x509.csr import Csr, proven
 from .x509.sniff import sniff
 
 
@@ -206,10 +206,7 @@ def _key(csr: bytes | None, key_type: str) -> tuple[material.PrivateKey | None, 
 
 
 def _csr(data: bytes) -> Csr:
-    for kind, der in sniff(data):
-        if kind == "csr":
-            request = read_csr(der)
-            if not proof_holds(request):
-                raise Malformed("bad-proof", "the request is not signed by its own key")
-            return request
-    raise Malformed("wrong-kind", "this is not a certificate request")
+    request = proven(sniff(data))
+    if request is None:
+        raise Malformed("wrong-kind", "this is not a certificate request")
+    return request

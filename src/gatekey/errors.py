@@ -240,6 +240,8 @@ CODES: dict[str, str] = {
     "bad-request": "the body, query or headers of a request to the API are not what its description says; all mistakes are listed",
     "wrong-kind": "a file or text holds something else than what is needed; the message says what",
     "bad-proof": "a certificate request is not signed by its own key",
+    "signature-not-accepted": "a certificate request is signed in a way that is not accepted, such as with SHA-1",
+    "several-requests": "a file holds more than one certificate request",
     "wrong-media-type": "the API takes JSON only, and the request does not say that it is",
     "cross-site": "a browser asks on behalf of another site's page",
     "no-route": "the API has nothing at this path",

@@ -187,6 +187,15 @@ def test_a_request_in_every_form(admin: Administrator, form: str) -> None:
     assert belongs("ann.key", certificate("ann.crt"))
 
 
+def test_a_request_with_its_private_key_in_one_file(admin: Administrator) -> None:
+    """As openssl writes it with `-keyout F -out F`: nothing is wrong with the request, and people should know what they are about to send."""
+    admin("request", "ann")
+    Path("both.pem").write_bytes(Path("ann.key").read_bytes() + Path("ann.csr").read_bytes())
+    answer = admin("issue", "client", "ann", "--csr", "both.pem", "--out", "out")
+    assert "both.pem holds a private key beside the request: never send that to anybody" in answer.err
+    assert belongs("ann.key", certificate("out/ann.crt"))
+
+
 def test_sign_takes_names_and_nothing_else(admin: Administrator) -> None:
     admin("request", "--server", "shop.example", "www.shop.example", "192.0.2.9")
     answer = admin("sign", "shop.example.csr", "--profile", "server")

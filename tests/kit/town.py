@@ -85,6 +85,7 @@ def _odd_requests(folder: Path) -> None:
     write("exponent3.csr").write_bytes(csr("kim", rsa.generate_private_key(3, 2048)))
     write("fermat.csr").write_bytes(csr("kim", _close_primes()))
     write("p224.csr").write_bytes(csr("kim", ec.generate_private_key(ec.SECP224R1())))
+    write("two.csr").write_bytes(csr("kim", _key()) + csr("lee", _key()))
     write("forged.csr").write_bytes(_forged(csr("kim", _key())))
     write("umlaut.csr").write_bytes(csr("Jörg", _key()))
     write("two-mails.csr").write_bytes(csr("kim", _key(), x509.RFC822Name("kim@example.com"), x509.RFC822Name("kim@example.org")))

@@ -41,6 +41,14 @@ def test_every_route_does_what_it_says(desk: Desk) -> None:
     tour(desk)
 
 
+def test_a_request_that_came_with_its_private_key(desk: Desk) -> None:
+    both = pem.encode("PRIVATE KEY", material.make("p256").pkcs8()).decode() + csr("ann")
+    told = desk.ask("boss", "POST", "/v1/certificates/client", {"login": "ann", "csr": both})
+    assert told.status == 201
+    assert any("never send it to anybody" in note for note in told.json["notes"])
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "bob", "csr": csr("bob") + csr("carl")}).code == "several-requests"
+
+
 def test_no_secret_is_kept(desk: Desk) -> None:
     """Neither a private key, nor its password, nor a token stands anywhere in the ledger or its log."""
     secrets = []

@@ -289,6 +289,59 @@ def test_we_read_and_verify_those_of_openssl(program: Callable[[str], str], tmp_
     assert csr.proof_holds(read)
 
 
+OLD_WAYS = {
+    "-sha1": "the request is signed with RSA with SHA-1, which is not accepted",
+    "-md5": "the request is signed with RSA with MD5, which is not accepted",
+    "-sha3-256": "the request is signed with RSA with SHA3-256, which is not accepted",
+    "-sha1 -sigopt rsa_padding_mode:pss": "the request is signed with RSA-PSS with SHA-1, which is not accepted",
+}
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("how", OLD_WAYS)
+def test_how_a_request_is_signed_is_said_if_it_is_not_accepted(program: Callable[[str], str], tmp_path: Path, how: str) -> None:
+    """The key is at hand and the signature holds: "make the request again with the private key" would lead nowhere."""
+    openssl = program("openssl")
+    command = [openssl, "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", "k.pem", "-subj", "/CN=ann", "-outform", "DER", "-out", "a.csr"]
+    subprocess.run([*command, *how.split()], cwd=tmp_path, check=True, capture_output=True)
+    problem = csr.proof_problem(csr.read_csr((tmp_path / "a.csr").read_bytes()))
+    assert problem is not None
+    assert (problem.code, problem.message) == ("signature-not-accepted", OLD_WAYS[how])
+    assert "SHA-256" in problem.hint
+
+
+def test_what_is_wrong_with_a_request_is_said_in_order() -> None:
+    """First the key, then how it is signed, then the signature."""
+    read = csr.read_csr(made("person"))
+    assert csr.proof_problem(read) is None
+    weak = der.seq(der.oid(oids.RSA_SHA1), der.null())
+    compressed = read.spki[:-65] + b"\x02" + read.spki[-64:]
+    unknown = der.seq(der.seq(der.oid("1.2.3")), der.bits(b"key"))
+    forged = read.signature[:-1] + bytes((read.signature[-1] ^ 1,))
+    codes = {
+        "bad-key": read._replace(spki=compressed, algorithm=weak, signature=forged),
+        "key-unknown": read._replace(spki=unknown, algorithm=weak),
+        "signature-not-accepted": read._replace(algorithm=weak, signature=forged),
+        "bad-proof": read._replace(signature=forged),
+    }
+    for code, wrong in codes.items():
+        problem = csr.proof_problem(wrong)
+        assert problem is not None
+        assert problem.code == code
+
+
+def test_the_one_request_of_a_file() -> None:
+    one, other = made("person"), made("server")
+    assert csr.proven([]) is csr.proven([("certificate", b"")]) is None
+    assert csr.proven([("private-key", b""), ("csr", one), ("csr", one)]) == csr.read_csr(one)
+    with pytest.raises(Malformed) as raised:
+        csr.proven([("csr", one), ("csr", other)])
+    assert raised.value.code == "several-requests"
+    with pytest.raises(Malformed) as raised:
+        csr.proven([("csr", one[:-1] + bytes((one[-1] ^ 1,)))])
+    assert raised.value.code == "bad-proof"
+
+
 @pytest.mark.interop
 def test_we_read_and_verify_those_of_keytool(program: Callable[[str], str], tmp_path: Path) -> None:
     from gatekey.x509 import pem

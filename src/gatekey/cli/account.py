@@ -10,7 +10,7 @@ from ..model.instants import DAY, FOREVER, HOUR, iso
 from ..x509 import names, oids, signature, spki
 from ..x509.certificate import Certificate, Constraints, read_certificate
 from ..x509.crl import Crl, Revoked, read_crl
-from ..x509.csr import proof_holds, read_csr
+from ..x509.csr import proof_problem, read_csr
 from ..x509.names import GeneralNames
 
 #: Entries of a CRL that are told one by one: to people, and in JSON.
@@ -240,7 +240,8 @@ def _hex(name: str, value: bytes | None) -> tuple[str, str, str | None]:
 
 def _csr(der: bytes) -> list[_Line]:
     csr = read_csr(der)
-    holds = proof_holds(csr)
+    problem = proof_problem(csr)
+    unproven = f"NO: {problem.message}; whoever sends it has not shown that the key is theirs" if problem else ""
     subject = names.display(csr.subject)
     asked = GeneralNames(dns=csr.names.dns, ips=csr.names.ips, emails=csr.names.emails)
     lines = [
@@ -249,7 +250,7 @@ def _csr(der: bytes) -> list[_Line]:
         _Line("common_name", "", "", csr.names.common_name),
         *_names(asked),
         *_key(csr.spki),
-        _Line("proof", "signed by its key", "yes" if holds else "NO: whoever sends it has not shown that the key is theirs", holds),
+        _Line("proof", "signed by its key", unproven or "yes", not unproven),
         _Line("signature", "signed with", signature.describe(csr.algorithm), signature.describe(csr.algorithm)),
     ]
     text = "\n".join(csr.wants)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import files
 from ..errors import Malformed, Misconfigured
 from ..x509.sniff import sniff
+from . import say
 
 if TYPE_CHECKING:
     from ..keys.material import PrivateKey
@@ -49,21 +50,33 @@ def of_kind(path: Path, kind: str, hint: str = "") -> bytes:
     found = sniff(read(path))
     wanted = [der for found_kind, der in found if found_kind == kind]
     if not wanted:
-        what = " and ".join(dict.fromkeys(NAMES.get(found_kind, found_kind) for found_kind, _ in found))
-        more = hint
-        if kind == "csr" and any(found_kind.endswith("private-key") for found_kind, _ in found):
-            more = "send the request (NAME.csr), never the key: gatekey request makes both"
-        raise Malformed("wrong-kind", f"{name_of(path)} holds {what}, not {NAMES[kind]}", hint=more, found=[k for k, _ in found])
+        raise _wrong_kind(path, kind, found, hint)
     return wanted[0]
+
+
+def _wrong_kind(path: Path, kind: str, found: list[tuple[str, bytes]], hint: str = "") -> Malformed:
+    what = " and ".join(dict.fromkeys(NAMES.get(found_kind, found_kind) for found_kind, _ in found))
+    if kind == "csr" and any(found_kind.endswith("private-key") for found_kind, _ in found):
+        hint = "send the request (NAME.csr), never the key: gatekey request makes both"
+    return Malformed("wrong-kind", f"{name_of(path)} holds {what}, not {NAMES[kind]}", hint=hint, found=[k for k, _ in found])
 
 
 def csr(path: Path) -> Csr:
     """A certificate request whose self-signature holds. Raises Malformed."""
-    from ..x509.csr import proof_holds, read_csr
+    from ..x509.csr import proven
 
-    request = read_csr(of_kind(path, "csr"))
-    if not proof_holds(request):
-        raise Malformed("bad-proof", f"the request in {name_of(path)} is not signed by its own key", hint="make the request again with the private key at hand")
+    found = sniff(read(path))
+    try:
+        request = proven(found)
+    except Malformed as problem:
+        words = problem.message
+        where = f"the request in {name_of(path)}"
+        problem.message = words.replace("the request", where, 1) if words.startswith("the request ") else f"{name_of(path)}: {words}"
+        raise
+    if request is None:
+        raise _wrong_kind(path, "csr", found)
+    if any(kind.endswith("private-key") for kind, _ in found):
+        say.warn(f"{name_of(path)} holds a private key beside the request: never send that to anybody; the request alone is enough")
     return request
 
 

@@ -10,9 +10,10 @@ from . import names, oids
 from . import signature as signatures
 from .certificate import Extension, extension, extension_list, read_extended, read_key_usage
 from .der import BOOLEAN, SEQUENCE, SET, Reader, bits, explicit, integer, oid, seq, set_of, whole
+from .spki import read_spki
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 #: Budgets of what is read: bytes of a request, attributes in it.
 MAX_BYTES = 64 * 1024
@@ -56,8 +57,39 @@ def proof_holds(csr: Csr) -> bool:
     return signatures.verify(csr.spki, csr.algorithm, csr.signature, csr.info)
 
 
+def proof_problem(csr: Csr) -> Malformed | None:
+    """Why a request does not show that whoever sends it has the key, or None: the key itself, then how it is signed, then the signature."""
+    try:
+        public = read_spki(csr.spki)
+    except Malformed as bad:
+        return bad
+    holds = proof_holds(csr)
+    if not public.label and not holds:
+        return Malformed("key-unknown", f"the key of the request is {public.described}, which is not known here", hint="make a new key: gatekey request")
+    if not signatures.supported(csr.algorithm):
+        how = signatures.describe(csr.algorithm)
+        hint = "sign it with SHA-256, -384 or -512: openssl req -new -sha256 -key NAME.key -out NAME.csr"
+        return Malformed("signature-not-accepted", f"the request is signed with {how}, which is not accepted", hint=hint, found=how)
+    if not holds:
+        return Malformed("bad-proof", "the request is not signed by its own key", hint="make the request again with the private key at hand")
+    return None
+
+
+def proven(found: Sequence[tuple[str, bytes]]) -> Csr | None:
+    """The one request among the things that a file holds (their kind and DER), once its proof holds; None when there is none. Raises Malformed."""
+    requests = list(dict.fromkeys(der for kind, der in found if kind == "csr"))
+    if not requests:
+        return None
+    if len(requests) > 1:
+        raise Malformed("several-requests", f"there are {len(requests)} requests in it, and nobody can say which is meant", hint="give one at a time")
+    request = read_csr(requests[0])
+    if problem := proof_problem(request):
+        raise problem
+    return request
+
+
 def read_csr(der: bytes) -> Csr:
-    """Reads a request strictly; its signature is checked by `proof_holds`. Raises Malformed("bad-csr") in a sentence."""
+    """Reads a request strictly; its signature is checked by `proof_problem`. Raises Malformed("bad-csr") in a sentence."""
     if len(der) > MAX_BYTES:
         raise _bad(f"it has {len(der)} bytes, more than the {MAX_BYTES} that are read")
     try:

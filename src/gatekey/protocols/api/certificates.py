@@ -18,7 +18,7 @@ from ...model.request import Request
 from ...model.status import REVOKE_REASONS, STATUSES
 from ...x509 import pem
 from ...x509.certificate import read_certificate
-from ...x509.csr import Csr, proof_holds, read_csr
+from ...x509.csr import Csr, proven
 from ...x509.sniff import sniff
 from ..message import Answer, as_json
 from . import answers, handover
@@ -236,19 +236,18 @@ def _key(ask: Ask, target: str, kind: str = DEFAULT) -> tuple[PortableKey | None
 def csr(text: str) -> Csr:
     """The one request in a text; its self-signature holds. Raises Malformed that says what it is instead."""
     found = sniff(text.encode())
-    wanted = [der for kind, der in found if kind == "csr"]
-    if not wanted:
+    request = proven(found)
+    if request is None:
         if any(kind.endswith("private-key") for kind, _ in found):
             raise Malformed("wrong-kind", "csr: this is a private key; never send it to anybody", hint="send the request; gatekey request makes both")
         raise Malformed("wrong-kind", f"csr: this is {found[0][0] if found else 'nothing'}, no certificate request")
-    request = read_csr(wanted[0])
-    if not proof_holds(request):
-        raise Malformed("bad-proof", "the request is not signed by its own key", hint="make the request again with the private key at hand")
     return request
 
 
 def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *, alone: bool = False, notes: tuple[str, ...] = ()) -> Wish:
     not_above(ask, holder.login)
+    if "PRIVATE KEY-----" in ask.body.get("csr", ""):
+        notes = (*notes, "a private key came with the request: never send it to anybody; make a new key and another request if others may have seen it")
     request = request._replace(asked=ask.digest if ask.key else "")
     person = holder.kind == "person"
 
