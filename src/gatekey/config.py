@@ -31,7 +31,7 @@ KEYS: dict[str, str] = {
     "site.HOST.groups": "who may enter the site HOST: people in one of these groups; without a rule everybody with a certificate",
     "check.sites": "sites that administrators may have the service knock at, as HOST or HOST:PORT (none by default)",
     "check.networks": "networks in which these sites may stand besides the public Internet (none by default)",
-    "limits.requests-per-second": "of one address on the public listener (default 200; 0 for no limit)",
+    "limits.requests-per-second": "of one address on the public and enrol listeners together (default 200; 0 for no limit)",
     "limits.body-kib": "largest request body (default 256 KiB)",
     "reminders.days": "days before the end of a certificate on which its holder is reminded (default 30, 14, 3)",
     "mail.server": "SMTP server as HOST:PORT; without it nobody is written to",

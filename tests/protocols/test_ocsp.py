@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from gatekey.api import Authority
 from gatekey.authority import crl, revoke
 from gatekey.authority.ocsp import Responders
+from gatekey.errors import Unavailable
 from gatekey.keys import material
 from gatekey.model.request import CertificateId
 from gatekey.protocols import ocsp as protocol
@@ -27,6 +28,7 @@ from gatekey.protocols.ocsp import Ocsp
 from gatekey.testing import FakeClock
 from gatekey.x509 import ocsp
 from gatekey.x509.certificate import read_certificate
+from gatekey.x509.der import explicit, implicit, seq
 from gatekey.x509.spki import key_bits
 
 GOOD, REVOKED, UNKNOWN = judge.OCSPCertStatus.GOOD, judge.OCSPCertStatus.REVOKED, judge.OCSPCertStatus.UNKNOWN
@@ -206,17 +208,17 @@ def test_something_happens_while_we_sign(house: House, monkeypatch: pytest.Monke
     """The status was read before the revocation, the answer is ready after it: it may go out once, but never be kept."""
     serial = house.authority.issue_client("ann").serial
     house.tick()
-    real = house.responders.status
+    real = house.responders.statuses
 
-    def slowly(name: str, number: int) -> bytes:
-        found = real(name, number)
+    def slowly(name: str, serials: Sequence[int]) -> dict[int, bytes]:
+        found = real(name, serials)
         house.authority.revoke(serial)
         house.ocsp.follow()
         return found
 
-    monkeypatch.setattr(house.responders, "status", slowly)
+    monkeypatch.setattr(house.responders, "statuses", slowly)
     assert status(house.post(house.id(serial))) is GOOD
-    monkeypatch.setattr(house.responders, "status", real)
+    monkeypatch.setattr(house.responders, "statuses", real)
     assert status(house.post(house.id(serial))) is REVOKED
 
 
@@ -232,14 +234,66 @@ def test_nonces_are_answered_and_not_kept(house: House) -> None:
 
 
 def test_caches_are_told(house: House) -> None:
+    """RFC 5019 6.2: Last-Modified is thisUpdate, Expires is nextUpdate; RFC 9110 13 for those who ask again."""
     serial = house.authority.issue_client("ann").serial
-    answer = house.get(house.id(serial))
-    headers = dict(answer.headers)
+    house.tick()
+    house.clock.move(seconds=5)
+    house.tick()
+    headers = dict(house.get(house.id(serial)).headers)
     assert headers["cache-control"] == f"public, max-age={protocol.AGE}, must-revalidate, no-transform"
-    assert headers["last-modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
-    not_changed = house.get(house.id(serial), if_none_match=f'"other", {headers["etag"]}')
-    assert (not_changed.status, not_changed.body) == (304, b"")
-    assert house.get(house.id(serial), if_none_match='"other"').status == 200
+    assert headers["last-modified"] == "Thu, 01 Jan 2026 00:00:05 GMT"
+    assert headers["expires"] == "Thu, 01 Jan 2026 00:15:05 GMT"
+    tag = headers["etag"]
+    asctime = {"if_modified_since": "Thu Jan  1 00:00:05 2026"}
+    for known in ({"if_none_match": f'"other", {tag}'}, {"if_none_match": tag.removeprefix("W/")}, {"if_none_match": "*"}, asctime):
+        found = house.get(house.id(serial), **known)
+        assert (found.status, found.body, dict(found.headers).get("etag")) == (304, b"", tag), known
+    for unknown in ({"if_none_match": '"other"'}, {"if_modified_since": "Thu, 01 Jan 2026 00:00:04 GMT"}, {"if_none_match": '"x"', **asctime}):
+        assert house.get(house.id(serial), **unknown).status == 200, unknown
+
+
+def test_every_worker_says_the_same_by_the_same_tag(house: House) -> None:
+    serial = house.authority.issue_client("ann").serial
+    house.tick()
+    responders = Responders(house.core, material.make)
+    responders.renew()
+    other = Ocsp(house.core, responders, lambda: True, Counter())
+    other.follow()
+    ours = house.get(house.id(serial))
+    house.ocsp, first = other, house.ocsp
+    theirs = house.get(house.id(serial))
+    assert theirs.body != ours.body, "signed by another"
+    assert dict(theirs.headers)["etag"] == dict(ours.headers)["etag"]
+    house.ocsp = first
+    house.authority.hold(serial)
+    house.tick()
+    assert dict(house.get(house.id(serial)).headers)["etag"] != dict(ours.headers)["etag"]
+
+
+def test_a_date_confirms_nothing_in_the_second_in_which_something_happened(house: House) -> None:
+    serial = house.authority.issue_client("ann").serial
+    house.tick()
+    house.clock.move(seconds=5)
+    house.tick()
+    good = dict(house.get(house.id(serial)).headers)
+    house.authority.revoke(serial)
+    house.tick()
+    answer = house.get(house.id(serial), if_modified_since=good["last-modified"])
+    assert answer.status == 200
+    assert status(answer) is REVOKED
+    assert house.get(house.id(serial), if_none_match=good["etag"]).status == 200
+
+
+def test_a_ledger_that_cannot_be_read_is_told_in_the_protocol(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    serial = house.authority.issue_client("ann").serial
+    house.tick()
+
+    def locked(*_: object) -> None:
+        raise Unavailable("store-locked", "another process holds the ledger")
+
+    monkeypatch.setattr(house.core.reads, "standing", locked)
+    assert read(house.post(house.id(serial))).response_status is judge.OCSPResponseStatus.TRY_LATER
+    assert house.how("failed") == 1
 
 
 @pytest.mark.parametrize("path", ["/ocsp/", "/ocsp/%%%", "/ocsp/AAAA", "/ocsp/" + "A" * 100_000, "/ocsp/é", "/ocsp/ " + "A" * 8])
@@ -323,12 +377,53 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def test_memory_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MOST", 5)
+def test_strangers_fill_nothing(house: House) -> None:
+    """Whatever stands around the one question, in whatever form of address: it is the same answer that is kept."""
     one = house.id(house.authority.issue_client("ann").serial)
-    for count in range(1, 20):
-        house.post(*[one] * count)
-        assert len(house.ocsp) <= 5
+    house.tick()
+    first = house.post(one)
+    size = house.ocsp.size
+    plain = base64.b64encode(ocsp.encode_request([one])).decode()
+    for number in range(50):
+        named = seq(seq(explicit(1, implicit(6, b"uri:%d" % number + b"x" * 10_000)), seq(seq(one))))
+        assert house.ocsp.answer(Call("public", "POST", "/ocsp", body=named)) is first
+        assert house.ocsp.answer(Call("public", "GET", f"/ocsp/{'/' * number}{plain}")) is first
+        house.post(*[one] * (number + 2))
+        house.post(house.id(f"{number + 1:032X}"))
+        house.post(one, nonce=b"%d" % number)
+    assert (len(house.ocsp), house.ocsp.size) == (2, size), "by POST and by GET"
+    assert len(house.ocsp._statuses) == 1
+
+
+def test_memory_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    serials = [house.authority.issue_client(f"person{number}").serial for number in range(6)]
+    house.tick()
+    house.post(house.id(serials[0]))
+    monkeypatch.setattr(protocol, "MOST_BYTES", 4 * house.ocsp.size)
+    for serial in serials:
+        for kind in ("sha1", "sha256", "sha384", "sha512"):
+            house.post(house.id(serial, kind=kind))
+            assert house.ocsp.size <= protocol.MOST_BYTES
+            assert house.ocsp.size == sum(kept.size for kept in house.ocsp._kept.values()) / 2
+    house.authority.revoke(serials[-1])
+    house.tick()
+    assert house.ocsp._by_subject.keys() <= {("people", int(serial, 16)) for serial in serials[:-1]}
+
+
+def test_many_are_one_question_to_the_ledger(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = house.core.reads.standing
+
+    def counted(issuer: str, serials: Sequence[str]) -> dict[str, tuple[str, int | None, str | None]]:
+        asked.append(len(serials))
+        return real(issuer, serials)
+
+    monkeypatch.setattr(house.core.reads, "standing", counted)
+    serial = house.authority.issue_client("ann").serial
+    ids = [house.id(f"{number:032X}") for number in range(1, 50)]
+    answer = house.post(*ids, *ids, house.id(serial), house.id(serial))
+    assert asked == [50], "each once, all together"
+    assert [one.certificate_status for one in read(answer).responses] == [UNKNOWN] * 98 + [GOOD] * 2
 
 
 def test_many_events_at_once_drop_everything(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

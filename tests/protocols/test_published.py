@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -44,14 +46,25 @@ def test_every_authority_in_both_forms(house: House, name: str) -> None:
     assert "no-transform" in dict(crl.headers)["cache-control"]
 
 
-def test_conditional_requests(house: House) -> None:
+@pytest.fixture
+def _zone() -> Iterator[None]:
+    yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_zone")
+def test_conditional_requests(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     first = dict(house.get("/crl/people.crl").headers)
     etag, modified = first["etag"], first["last-modified"]
+    monkeypatch.setenv("TZ", "Pacific/Auckland")  # asctime's form says nothing of its zone, and means GMT
+    time.tzset()
+    asctime = time.asctime(parsedate_to_datetime(modified).utctimetuple())
     for headers in (
         {"if_none_match": etag},
         {"if_none_match": f'"a", W/{etag}'},
         {"if_none_match": "*"},
         {"if_modified_since": modified},
+        {"if_modified_since": asctime},
         {"if_none_match": etag, "if_modified_since": "Thu, 01 Jan 1970 00:00:00 GMT"},
     ):
         answer = house.get("/crl/people.crl", **headers)

@@ -169,6 +169,36 @@ def test_reading_again_is_reading(nonces: list[tuple[bytes, int]]) -> None:
         assert quick == slow
 
 
+def test_what_only_looks_like_the_nonce_is_not_taken_for_it() -> None:
+    """Octets at the end that are the nonce's by chance: of another extension, or of a signature. The next request differs in them, and its nonce is the same."""
+    nonce = b"0123456789abcdef"
+
+    def behind(last: bytes) -> bytes:
+        extensions = explicit(2, seq(extension(ocsp.NONCE, octets(nonce)), extension("1.2.3.4", last)))
+        return seq(seq(seq(seq(ocsp.encode_id(IDS["sha256"], 7))), extensions))
+
+    def signed(last: bytes) -> bytes:
+        asked = seq(seq(seq(ocsp.encode_id(IDS["sha256"], 7))), explicit(2, seq(extension(ocsp.NONCE, octets(nonce)))))
+        return seq(asked, explicit(0, seq(seq(oid("1.2.3")), b"\x03\x11\x00" + last)))
+
+    for form in (behind, signed):
+        for last in (nonce, b"fedcba9876543210"):
+            assert ocsp.read_again(form(last)).nonce == nonce, form.__name__
+
+
+def test_nothing_of_a_strangers_is_remembered() -> None:
+    before = len(ocsp._heads), ocsp._cert_id.cache_info().currsize
+    for number in range(20):
+        named = explicit(1, implicit(6, b"uri:%d" % number))
+        der = seq(seq(named, seq(seq(ocsp.encode_id(IDS["sha256"], 7))), explicit(2, seq(extension(ocsp.NONCE, octets(b"n" * 16))))))
+        assert ocsp.read_again(der).nonce == b"n" * 16
+    assert len(ocsp._heads) == before[0]
+    assert ocsp._cert_id.cache_info().currsize <= before[1] + 1
+    with pytest.raises(Malformed, match="a CertID of"):
+        ocsp.read_request(ocsp.encode_request([ocsp.encode_id(IDS["sha256"], 1 << 8000)]))
+    assert ocsp.read_request(ocsp.encode_request([ocsp.encode_id(IDS["sha512"], (1 << 160) - 1)])).ids
+
+
 GONE = ocsp.revoked(AT - 5, "key-compromise")
 
 

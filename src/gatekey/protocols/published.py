@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a cache may answer without asking again. A revocation waits this long at most behind a cache; asking again costs a 304.
 CRL_AGE, CA_AGE = 30, 3600
+
+_CONDITIONS = frozenset(("if-none-match", "if-modified-since"))
 
 
 class File(NamedTuple):
@@ -46,18 +49,23 @@ def file(body: bytes, kind: str, modified: int, age: int, name: str) -> File:
 
 def answer(found: File, call: Call) -> Answer:
     """The file, or 304 when the asker has it already (RFC 9110 13.1.2, 13.1.3; If-None-Match goes before If-Modified-Since)."""
-    if not_changed(found, call):
+    if not_changed(found.etag, found.modified, call):
         return Answer(304, found.headers[:3])
     return Answer(200, found.headers, found.body)
 
 
-def not_changed(found: File, call: Call) -> bool:
-    """Whether the asker says that he has this file already."""
+def not_changed(etag: str, modified: int, call: Call) -> bool:
+    """Whether the asker says that he has this already: by the weak comparison of tags (RFC 9110 8.8.3.2), or by date when he sends none."""
+    if not any([name in _CONDITIONS for name, _ in call.headers]):  # noqa: C419  nobody's question is long, and a list is done before a generator has begun
+        return False
     if tags := call.header("if-none-match"):
-        return tags.strip() == "*" or any(tag.strip().removeprefix("W/") == found.etag for tag in tags.split(","))
+        ours = etag.removeprefix("W/")
+        return tags.strip() == "*" or any(tag.strip().removeprefix("W/") == ours for tag in tags.split(","))
     if since := call.header("if-modified-since"):
         try:
-            return parsedate_to_datetime(since).timestamp() >= found.modified
+            at = parsedate_to_datetime(since)
+            # All three forms are in GMT (RFC 9110 5.6.7); asctime's does not say so.
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() >= modified
         except (ValueError, OverflowError, TypeError):
             return False  # RFC 9110 13.1.3: a date that cannot be read is not there
     return False

@@ -25,6 +25,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+#: Bytes of path and body of a question that is answered in the event loop: larger ones ask for more, and everybody else would wait for their answers.
+AT_ONCE = 768
+
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -95,7 +98,7 @@ class Door:
         self.listener = listener
         self.table = Table([route for route in routes if route.listener == listener])
         self.app = app
-        self.limits = house.limits if listener == "public" else None
+        self.limits = house.limits if listener in ("public", "enrol") else None
         self._async = {route for route in routes if inspect.iscoroutinefunction(route.handler)}
         self.from_address: Counter[tuple[int, int]] = Counter()
         self._ids = itertools.count(1)
@@ -117,7 +120,7 @@ class Door:
         try:
             if route in self._async:
                 return await route.handler(call)  # type: ignore[misc,no-any-return]  # it is one of those that are awaited
-            if route.how == "inline":
+            if route.how == "inline" and len(call.path) + len(call.body) <= AT_ONCE:
                 return self.ask_now(route, call)
             return await asyncio.to_thread(route.handler, call)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001  sorted out there
@@ -179,13 +182,17 @@ class Connection:
     def inline(self, method: str, path: str) -> Route | None:
         """The route, if its answer comes out of this process's memory and nobody speaks for others here: then `answer_now` has it at once."""
         door = self._door
-        route = door.table.find(method, path)
+        route = door.table.find(method, path) if len(path) <= AT_ONCE else None
         return route if route is not None and route.how == "inline" and (door.house.behind is None or door.listener != "private") else None
 
     def largest(self, route: Route) -> int:
         """Bytes of a body that this route reads."""
         body = self._door.house.limits.body
         return body if route.largest is None else min(route.largest, body)
+
+    def at_once(self, route: Route) -> int:
+        """Bytes of a body with which this route is answered inline."""
+        return min(self.largest(route), AT_ONCE)
 
     def answer_now(self, route: Route, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
         """Head and body of the answer of a route of `inline`, without a task, a thread or ASGI in between."""

@@ -65,6 +65,7 @@ def _public(house: House) -> list[Route]:
             Route(listener, "GET", "/crl/", house.published.answer, "inline"),
         ]
     # Inline although an answer that is not in memory costs a read of the ledger and a signature: 60 us together, less than the way to a thread and back.
+    # Questions about many certificates are larger than hot.AT_ONCE and go to a thread.
     return [
         *found,
         Route("public", "POST", "/ocsp", house.ocsp.answer, "inline", largest=64 * 1024),

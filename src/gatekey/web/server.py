@@ -149,7 +149,7 @@ class Protocol(HttpToolsProtocol):
         if route is None:
             return None
         for name, value in self.headers:
-            if name in _LONG or (name == b"content-length" and int(value) > (self.app.largest(route) if method == "POST" else 0)):
+            if name in _LONG or (name == b"content-length" and int(value) > (self.app.at_once(route) if method == "POST" else 0)):
                 return None
         return Quick(route, method, path, url.query or b"", [])
 

@@ -29,6 +29,8 @@ from .der import (
 
 #: Budgets: bytes of a request, certificates that are asked for in one, extensions, octets of a nonce (RFC 9654 2.1: 1 to 128).
 MAX_BYTES, MAX_IDS, MAX_EXTENSIONS, MAX_NONCE = 64 * 1024, 100, 16, 128
+#: Bytes of a CertID: two SHA-512 hashes and a serial of 20 octets (RFC 5280 4.1.2.2) are 174.
+MAX_ID = 256
 
 #: The hashes in which an issuer can be named (RFC 6960 4.1.1; SHA-256: RFC 9919).
 HASHES = {"1.3.14.3.2.26": "sha1", "2.16.840.1.101.3.4.2.1": "sha256", "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512"}
@@ -89,25 +91,30 @@ def read_request(der: bytes) -> OcspRequest:
     return OcspRequest(tuple(ids), nonce)
 
 
-#: Requests up to their nonce, which most clients put last: whoever asks for the same certificate with another nonce differs in nothing else.
-_heads: dict[bytes, tuple[int, tuple[CertId, ...]]] = {}
+#: Requests up to their nonce, as `encode_request` writes them: whoever asks for the same certificate with another nonce differs in nothing else.
+_heads: dict[bytes, tuple[int, OcspRequest]] = {}
 _sizes: list[int] = []
 
 
 def read_again(der: bytes) -> OcspRequest:
-    """As `read_request`, quickly where all but the octets of the nonce was read before: every length and tag stands in front of them."""
+    """As `read_request`, quickly where all but the octets of the nonce was read before: every length and tag stands in front of them.
+
+    Remembered is only what has nothing in it but one CertID and a nonce at its very end: then these octets are the nonce, whatever they are, and strangers
+    cannot fill the memory with words of their own.
+    """
     for size in _sizes:
         known = _heads.get(der[:-size])
         if known is not None and known[0] == size:  # the lengths in the head say how long the nonce is
-            return OcspRequest(known[1], der[-size:])
+            return OcspRequest(known[1].ids, der[-size:])
     found = read_request(der)
-    if found.nonce and der.endswith(found.nonce) and len(der) < 1024:
+    if found.nonce and len(found.ids) == 1 and der == encode_request([found.ids[0].raw], found.nonce):
+        size = len(found.nonce)
         if len(_heads) >= 1024:
             _heads.clear()
-        if len(found.nonce) not in _sizes:
-            _sizes.insert(0, len(found.nonce))
+        if size not in _sizes:
+            _sizes.insert(0, size)
             del _sizes[4:]
-        _heads[der[: -len(found.nonce)]] = (len(found.nonce), found.ids)
+        _heads[der[:-size]] = (size, found)
     return found
 
 
@@ -116,6 +123,8 @@ def _id(request: Reader) -> CertId:
     if extensions := request.optional(0xA0):
         _extensions(extensions)
     request.finish()
+    if len(raw) > MAX_ID:
+        raise _bad(f"a CertID of {len(raw)} bytes; {MAX_ID} are enough for every hash and serial")
     return _cert_id(raw)
 
 

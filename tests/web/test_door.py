@@ -1,0 +1,47 @@
+"""The door of a listener without a server around it: what is answered at once and what in a thread, and where requests are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gatekey.ports import SystemEntropy
+from gatekey.protocols.message import Answer, Call, Peer
+from gatekey.web.hot import AT_ONCE, Connection, Door
+from gatekey.web.house import House
+from gatekey.web.limits import Limits, shared_memory
+from gatekey.web.routes import Route
+
+
+def door(listener: str, *routes: Route, rate: int = 0) -> Door:
+    limits = Limits(shared_memory(Limits.size), b"s" * 16, rate, 64 * 1024)
+    house = SimpleNamespace(limits=limits, authority=SimpleNamespace(entropy=SystemEntropy()), behind=None)
+    return Door(cast(House, house), listener, list(routes))
+
+
+@pytest.mark.parametrize(("path", "size", "inline"), [("/x/a", AT_ONCE - 4, True), ("/x/a", AT_ONCE, False), ("/x/" + "a" * AT_ONCE, 0, False)])
+def test_large_questions_do_not_hold_up_the_small_ones(path: str, size: int, inline: bool) -> None:
+    where: list[bool] = []
+
+    def handler(_: Call) -> Answer:
+        where.append(threading.current_thread() is threading.main_thread())
+        return Answer(200)
+
+    route = Route("public", "POST", "/x/", handler, "inline", largest=64 * 1024)
+    own = door("public", route)
+    assert asyncio.run(own.ask(route, Call("public", "POST", path, body=b"x" * size))).status == 200
+    assert where == [inline]
+    connection = Connection(own, Peer("192.0.2.1"))
+    assert (connection.inline("POST", path) is not None) is (len(path) <= AT_ONCE)
+    assert connection.at_once(route) == AT_ONCE
+
+
+@pytest.mark.parametrize(("listener", "counted"), [("public", True), ("enrol", True), ("private", False), ("proxy", False)])
+def test_where_strangers_come_requests_are_counted(listener: str, counted: bool) -> None:
+    own = door(listener, rate=1)
+    answers: list[Any] = [Connection(own, Peer("192.0.2.1"))._limited() for _ in range(4)]  # a second may end in between
+    assert any(answer is not None and answer.status == 429 for answer in answers) is counted
