@@ -1,4 +1,4 @@
-"""Which sites the service may knock at, as gatekey.toml says it; mistakes are told all at once."""
+"""gatekey.toml: what its words may be; mistakes are told all at once."""
 
 from __future__ import annotations
 
@@ -46,3 +46,14 @@ def test_all_mistakes_at_once() -> None:
 
 def test_nothing_without_a_word() -> None:
     assert config.parse('name = "Kitty"\n', Path("/home")).checkable == frozenset()
+
+
+@pytest.mark.parametrize("host", ["hooks..example.com", ".example.com", "a" * 64 + ".example.com", "..", "example.com.."])
+def test_an_address_has_a_host_that_can_be_looked_up(host: str) -> None:
+    with pytest.raises(Misconfigured, match="a part of its host name that is empty or longer than 63 characters"):
+        config.parse(f'name = "X"\n[webhook]\nurl = "https://{host}/x"\n', Path("/nowhere"))
+
+
+@pytest.mark.parametrize("host", ["hooks.example.com", "example.com.", "my_service:8080", "[2001:db8::1]:8080", "192.0.2.1", "a" * 63])
+def test_addresses_that_are_fine(host: str) -> None:
+    config.parse(f'name = "X"\n[webhook]\nurl = "https://{host}/x"\n', Path("/nowhere"))

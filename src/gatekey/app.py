@@ -647,8 +647,8 @@ def _webhook(config: Config) -> Webhook | None:
 
 def _tell_jobs(log: Log, done: list[Ran]) -> None:
     for ran in done:
-        if ran.failed:
-            log.error("job-failed", job=ran.name, message=ran.failed)
+        if ran.fault is not None:
+            log.failure("job-failed", ran.fault, job=ran.name)
         else:
             log.info("job-done", job=ran.name, message=ran.said)
 

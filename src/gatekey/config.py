@@ -129,6 +129,8 @@ def url_problem(url: str) -> str | None:
         return f"{url!r} is not an http:// or https:// URL"
     if parts.username or parts.password:
         return "the URL has a user name or password in it"
+    if ":" not in parts.hostname and not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
+        return f"{url!r} has a part of its host name that is empty or longer than 63 characters"
     if parts.query or parts.fragment:
         return f"{url!r} has a query or a fragment"
     if not url.isascii() or any(c.isspace() for c in url) or (port is not None and port == 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,11 +32,12 @@ class Post:
         self.letters: list[Mail] = []
         self.events: list[dict[str, Any]] = []
         self.closed = False
+        self.trouble: BaseException = Unavailable("mail-failed", "the post is closed")
 
     def send(self, what: Any, *, at: int) -> None:
         assert at > 0
         if self.closed:
-            raise Unavailable("mail-failed", "the post is closed")
+            raise self.trouble
         (self.letters if isinstance(what, Mail) else self.events).append(what)
 
 
@@ -130,6 +132,69 @@ def test_a_letter_that_failed_is_tried_again(authority: Authority, clock: FakeCl
     post.closed = False
     assert tasks.remind(authority, post, None, (30, 14, 3)) == "sent 1 reminders"
     assert tasks.remind(authority, post, None, (30, 14, 3)) == "sent 0 reminders"
+
+
+#: What senders may raise: words of ours, faults that nobody foresaw, and the end of the process.
+TROUBLES = [Unavailable("mail-failed", "the post is closed"), UnicodeError("label empty or too long"), MemoryError(), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda one: type(one).__name__)
+def test_each_way_is_told_once_whatever_the_other_does(authority: Authority, clock: FakeClock, trouble: BaseException) -> None:
+    """Mail works and the webhook does not, then the other way round, then both: every step arrives by both ways, and once."""
+    mail, hook = Post(), Post()
+    mail.trouble = hook.trouble = trouble
+    people = [person(authority, login) for login in ("ann", "bob", "carl")]
+    ticker = Ticker(authority, (Job("reminders", HOUR, lambda authority: tasks.remind(authority, mail, hook, (30, 14, 3))),))
+    clock.move(days=336)
+    for mail_closed, hook_closed in ((False, True), (True, False), (True, True), (False, True), (False, False), (False, False)):
+        mail.closed, hook.closed = mail_closed, hook_closed
+        for _ in range(3):
+            with contextlib.suppress(KeyboardInterrupt):
+                ticker.tick()
+            clock.move(seconds=LEASE)
+    assert sorted(letter.to for letter in mail.letters) == [f"{login}@kitty.example" for login in ("ann", "bob", "carl")]
+    assert sorted(event["serial"] for event in hook.events) == sorted(one.number for one in people)
+    clock.move(days=20)
+    ticker.tick()
+    clock.move(seconds=HOUR)
+    ticker.tick()
+    assert (len(mail.letters), len(hook.events)) == (6, 6), "the next step, once"
+
+
+def test_one_letter_that_cannot_be_sent_keeps_back_no_other(authority: Authority, clock: FakeClock) -> None:
+    class Picky(Post):
+        def send(self, what: Any, *, at: int) -> None:
+            if what.to.startswith("ann"):
+                raise UnicodeError("label empty or too long")
+            super().send(what, at=at)
+
+    post = Picky()
+    for login in ("ann", "bob", "carl"):
+        person(authority, login)
+    clock.move(days=340)
+    with pytest.raises(Unavailable, match=r"1 reminders could not be sent \(mail: UnicodeError\); 2 were"):
+        tasks.remind(authority, post, None, (30, 14, 3))
+    assert [letter.to for letter in post.letters] == ["bob@kitty.example", "carl@kitty.example"]
+
+
+def test_a_fault_in_one_job_holds_up_neither_it_nor_the_others(authority: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Authority) -> str:
+        raise UnicodeError("label empty or too long")
+
+    ticker = Ticker(authority, (Job("broken", HOUR, broken), Job("fine", HOUR, lambda _: "done")))
+    first, second = ticker.tick()
+    assert (first.failed, type(first.fault), second.said) == ("a fault in the program (UnicodeError)", UnicodeError, "done")
+    assert jobs.states(authority)[0][3] == "failed: a fault in the program (UnicodeError)"
+    clock.move(seconds=RETRY)
+    assert [ran.name for ran in ticker.tick()] == ["broken"], "soon again, without waiting for its lease to end"
+
+    def locked(*_: object) -> None:
+        raise Unavailable("store-locked", "another process holds the ledger")
+
+    clock.move(seconds=HOUR)
+    real = jobs.finish
+    monkeypatch.setattr(jobs, "finish", lambda *said: locked() if said[1] == "broken" else real(*said))
+    assert [(ran.name, ran.failed) for ran in ticker.tick()] == [("broken", "another process holds the ledger"), ("fine", "")]
 
 
 def test_a_job_runs_once_however_many_processes_there_are(authority: Authority) -> None:

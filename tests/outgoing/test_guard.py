@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +21,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         type(self).asked.append(self.path)
+        if self.path in ("/drip", "/drip-body"):
+            self.drip()
+            return
         if self.path == "/away":
             self.send_response(302)
             self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
@@ -29,6 +34,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self) -> None:
+        """A line, or a byte of a body without an end, every few moments: each read is quick, the whole is not."""
+        with contextlib.suppress(OSError):
+            self.send_response(200)
+            if self.path == "/drip-body":
+                self.end_headers()
+            else:
+                self.flush_headers()
+            for number in range(100):
+                self.wfile.write(b"x" if self.path == "/drip-body" else b"X-%d: y\r\n" % number)
+                self.wfile.flush()
+                time.sleep(0.05)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -45,24 +63,35 @@ def server() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "169.254.169.254", "fe80::1%eth0", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "224.0.0.1", "ff02::1"],
-)
-def test_this_machine_and_this_wire_are_never_called(address: str) -> None:
-    for private in (False, True):
-        with pytest.raises(Refused, match="of this machine or this wire"):
-            guard.fetch("GET", "http://name.example/", private=private, resolver=lambda *_: [address])
+#: An address, and whether it may be called when only public ones are allowed, and when private ones are, too.
+ADDRESSES = [
+    ("93.184.216.34", True, True),
+    ("2606:2800:220:1::1", True, True),
+    ("2001:4860:4860::8888", True, True),
+    # This machine and this wire: never.
+    *((here, False, False) for here in ("127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "0.1.2.3", "255.255.255.255", "::")),
+    *((wire, False, False) for wire in ("169.254.169.254", "fe80::1%eth0", "224.0.0.1", "ff02::1")),
+    # The same, said in IPv6: mapped, compatible, translated, NAT64 (RFC 6052; of its own prefix nobody knows where it leads), 6to4, Teredo.
+    *((same, False, False) for same in ("::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::169.254.169.254", "::ffff:0:127.0.0.1")),
+    *((same, False, False) for same in ("64:ff9b::127.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "64:ff9b:1::808:808", "64:ff9b:1:7f00:0:100::")),
+    *((same, False, False) for same in ("2002:7f00:1::", "2002:a9fe:a9fe::1", "2001:0:808:808:0:0:80ff:fffe")),
+    # Private, shared, for documentation, for benchmarks, for nobody.
+    *((own, False, True) for own in ("10.0.0.1", "192.168.1.1", "172.16.0.9", "100.64.0.1", "198.18.0.1", "192.0.0.8", "192.88.99.1", "192.0.2.1")),
+    *((own, False, True) for own in ("fd00::1", "fec0::1", "3fff::1", "5f00::1", "2001:db8::1", "2001:2::1", "100::1")),
+    *((own, False, True) for own in ("::ffff:10.0.0.1", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2002:808:808::")),
+    # A public address behind the well-known NAT64 prefix is that public address: on some networks there is no other way.
+    ("64:ff9b::808:808", True, True),
+    ("::ffff:8.8.8.8", True, True),
+]
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["10.0.0.1", "192.168.1.1", "172.16.0.9", "100.64.0.1", "198.18.0.1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "192.0.0.8"],
-)
-def test_private_networks_only_when_they_are_allowed(address: str) -> None:
-    with pytest.raises(Refused, match="is not a public address"):
-        guard.fetch("GET", "http://name.example/", resolver=lambda *_: [address])
-    assert guard.address_problem(address, private=True) is None
+@pytest.mark.parametrize(("address", "public", "private"), ADDRESSES, ids=[row[0] for row in ADDRESSES])
+def test_which_addresses_are_called(address: str, public: bool, private: bool) -> None:
+    assert (guard.address_problem(address, private=False) is None) is public
+    assert (guard.address_problem(address, private=True) is None) is private
+    if not public:
+        with pytest.raises(Refused, match=r"is not a public address|of this machine or this wire"):
+            guard.fetch("GET", "http://name.example/", resolver=lambda *_: [address])
 
 
 def test_one_bad_address_among_good_ones_is_enough() -> None:
@@ -98,6 +127,21 @@ def test_redirects_are_told_and_not_followed(server: int) -> None:
 def test_too_much_is_not_read(server: int) -> None:
     with pytest.raises(Unavailable, match="answers with more than"):
         guard.fetch("GET", f"http://127.0.0.1:{server}/large", loopback=True)
+
+
+@pytest.mark.parametrize("path", ["/drip", "/drip-body"])
+def test_the_limit_of_time_is_for_all_of_it(server: int, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.4)
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match=r"longer than 0\.4 seconds"):
+        guard.fetch("GET", f"http://127.0.0.1:{server}{path}", loopback=True)
+    assert time.monotonic() - begun < 3, "each read would have waited for 0.4 seconds, and there are a hundred"
+
+
+def test_names_that_are_none() -> None:
+    for host in ("hooks..example.com", "a" * 64 + ".example", "." * 3 + "example.com"):
+        with pytest.raises(Unavailable, match="is no name of a host"):
+            guard.fetch("GET", f"http://{host}/x")
 
 
 def test_nobody_there(server: int) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.server
 import json
 import socketserver
+import ssl
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,7 @@ from gatekey.errors import Misconfigured, Unavailable
 from gatekey.model.mail import Mail
 from gatekey.outgoing.mail import Server, Smtp
 from gatekey.outgoing.webhook import Webhook, signature
+from kit.pki import make_pki
 
 
 class Postman(socketserver.StreamRequestHandler):
@@ -26,6 +31,9 @@ class Postman(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.say("220 post.example")
+        self.converse()
+
+    def converse(self) -> None:
         lines: list[str] = []
         while raw := self.rfile.readline():
             word = raw.decode().strip()
@@ -101,6 +109,59 @@ def test_a_letter_that_is_not_taken_is_told(post: int) -> None:
         Smtp(Server("127.0.0.1", post, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
     with pytest.raises(Unavailable, match="did not take the message"):
         Smtp(Server("127.0.0.1", 1, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
+
+
+class Slow(socketserver.StreamRequestHandler):
+    """Greets without an end: a line every few moments (RFC 5321 4.2.1)."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b"220-post.example\r\n")
+                time.sleep(0.05)
+
+
+def test_the_limit_of_time_is_for_the_whole_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatekey.outgoing.mail.WHOLE", 0.4)
+    for port in running(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow)):
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match=r"longer than 0\.4 seconds"):
+            Smtp(Server("127.0.0.1", port, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
+        assert time.monotonic() - begun < 3
+
+
+def test_a_server_whose_name_is_none_is_told() -> None:
+    with pytest.raises(Unavailable, match="did not take the message"):
+        Smtp(Server("post..example", 25, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_mail_over_tls_asks_for_the_servers_name(security: str, tmp_path: Path) -> None:
+    """The certificate is verified against the name in the configuration, whichever way TLS begins."""
+    pki = make_pki("kitty-ca servers")
+    files = pki.server("localhost").write(tmp_path)
+    inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    inside.load_cert_chain(files.chain, files.key)
+    trusting = ssl.create_default_context(cadata=pki.root.pem.decode())
+
+    class Secured(Postman):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                if security == "starttls":
+                    for line in ("220 post.example", "250-post.example\r\n250 STARTTLS", "220 go on"):
+                        self.say(line)
+                        assert line == "220 go on" or self.rfile.readline()[:4] in (b"ehlo", b"STAR")
+                with inside.wrap_socket(self.connection, server_side=True) as secured:
+                    self.rfile, self.wfile = secured.makefile("rb"), secured.makefile("wb", 0)  # type: ignore[assignment]  # files all the same
+                    self.converse() if security == "starttls" else super().handle()
+
+    Secured.taken, Secured.refuse = [], False
+    for port in running(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Secured)):
+        Smtp(Server("localhost", port, "ca@kitty.example", security), trusting).send(Mail("x@kitty.example", "s", "t"), at=0)
+        assert len(Secured.taken) == 1
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            Smtp(Server("127.0.0.1", port, "ca@kitty.example", security), trusting).send(Mail("x@kitty.example", "s", "t"), at=0)
+    assert len(Secured.taken) == 1
 
 
 def test_starttls_is_not_given_up_silently(post: int) -> None:

@@ -20,7 +20,7 @@ from gatekey.web.routes import Route
 def door(listener: str, *routes: Route, rate: int = 0) -> Door:
     limits = Limits(shared_memory(Limits.size), b"s" * 16, rate, 64 * 1024)
     house = SimpleNamespace(limits=limits, authority=SimpleNamespace(entropy=SystemEntropy()), behind=None)
-    return Door(cast(House, house), listener, list(routes))
+    return Door(cast("House", house), listener, list(routes))
 
 
 @pytest.mark.parametrize(("path", "size", "inline"), [("/x/a", AT_ONCE - 4, True), ("/x/a", AT_ONCE, False), ("/x/" + "a" * AT_ONCE, 0, False)])

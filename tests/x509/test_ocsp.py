@@ -170,7 +170,7 @@ def test_reading_again_is_reading(nonces: list[tuple[bytes, int]]) -> None:
 
 
 def test_what_only_looks_like_the_nonce_is_not_taken_for_it() -> None:
-    """Octets at the end that are the nonce's by chance: of another extension, or of a signature. The next request differs in them, and its nonce is the same."""
+    """Octets at the end that are the nonce's by chance: of another extension, or of a signature. The next request differs in them, its nonce is the same."""
     nonce = b"0123456789abcdef"
 
     def behind(last: bytes) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..authority import bundle, crl, jobs
@@ -57,32 +58,49 @@ def close_drafts(authority: Authority) -> str:
 
 
 def remind(authority: Authority, mailer: Mailer | None, events: Events | None, days: Sequence[int]) -> str:
-    """Writes to everybody whose certificate ends soon and has no successor: once at 30, at 14 and at 3 days (or what is configured)."""
-    sent = failed = 0
-    trouble = ""
+    """Writes to everybody whose certificate ends soon and has no successor: once at 30, at 14 and at 3 days (or what is configured).
+
+    Mail and webhook are claimed and sent each for itself: what one of them has taken is not sent again because the other was away. Raises Unavailable when
+    something could not be sent; everything else was tried.
+    """
+    sent, troubles = 0, []
     for record, left in due(authority, days):
         holder = authority.reads.holder(record.holder)
         if holder is None or holder.left_at:
             continue
-        step = min(one for one in days if left <= one * DAY)
-        # One message at a time: whoever comes late is told once, not three times.
-        fresh = [one for one in days if one >= step and jobs.claim_message(authority, f"reminder-{one}", f"{record.issuer}/{record.serial}")]
-        if step not in fresh:
-            continue
-        try:
-            if mailer and holder.email:
-                mailer.send(reminder(record, holder.display, holder.email, authority.config.name, left), at=authority.now())
-            if events:
-                told = {"event": "certificate.expiring", "serial": record.serial, "issuer": record.issuer, "holder": holder.login, "device": record.device}
-                events.send({**told, "not_after": record.not_after, "days_left": left // DAY}, at=authority.now())
-            sent += 1
-        except GatekeyError as problem:
-            for one in fresh:
-                jobs.unsent(authority, f"reminder-{one}", f"{record.issuer}/{record.serial}")
-            failed, trouble = failed + 1, problem.message
-    if failed:
-        raise Unavailable("reminders-failed", f"{failed} reminders could not be sent ({trouble}); {sent} were", hint="they are tried again")
+        ways: dict[str, Callable[[], None]] = {}
+        if mailer and holder.email:
+            ways["mail"] = functools.partial(mailer.send, reminder(record, holder.display, holder.email, authority.config.name, left), at=authority.now())
+        if events:
+            told = {"event": "certificate.expiring", "serial": record.serial, "issuer": record.issuer, "holder": holder.login, "device": record.device}
+            ways["webhook"] = functools.partial(events.send, {**told, "not_after": record.not_after, "days_left": left // DAY}, at=authority.now())
+        for way, send in ways.items():
+            try:
+                sent += _once(authority, f"reminder-{way}", "/".join(record.id), [one for one in days if left <= one * DAY], send)
+            except GatekeyError as problem:
+                troubles.append(problem.message)
+            except Exception as fault:  # noqa: BLE001  a fault of ours or of a library with one letter must not keep back all the others
+                troubles.append(f"{way}: {type(fault).__name__}")
+    if troubles:
+        raise Unavailable("reminders-failed", f"{len(troubles)} reminders could not be sent ({troubles[-1]}); {sent} were", hint="they are tried again")
     return f"sent {sent} reminders"
+
+
+def _once(authority: Authority, what: str, subject: str, steps: Sequence[int], send: Callable[[], None]) -> bool:
+    """Sends, unless it was sent at the nearest of these steps before. All of them are claimed together: whoever comes late is told once, not three times.
+
+    What could not be sent is free again, whatever went wrong; that error is raised.
+    """
+    fresh = [one for one in steps if jobs.claim_message(authority, f"{what}-{one}", subject)]
+    if min(steps) not in fresh:
+        return False
+    try:
+        send()
+    except BaseException:
+        for one in fresh:
+            jobs.unsent(authority, f"{what}-{one}", subject)
+        raise
+    return True
 
 
 def due(authority: Authority, days: Sequence[int]) -> list[tuple[CertificateRecord, int]]:

@@ -25,11 +25,12 @@ class Job(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """How a job ended. `failed`: the sentence of its refusal, or ""."""
+    """How a job ended. `failed`: the sentence of its refusal, or "". `fault`: what was raised, if anything."""
 
     name: str
     said: str
     failed: str = ""
+    fault: Exception | None = None
 
 
 class Ticker:
@@ -41,16 +42,27 @@ class Ticker:
 
     def tick(self) -> list[Ran]:
         """Runs every job that is due and that nobody else holds. A failure is told, kept in the job's row, and tried again soon; it never ends the others."""
-        from ..authority import jobs as rows
-
         done = []
         for job in self._jobs:
-            if not rows.claim(self._authority, job.name, LEASE):
-                continue
             try:
-                ran = Ran(job.name, job.run(self._authority))
-            except GatekeyError as problem:
-                ran = Ran(job.name, "", problem.message)
-            rows.finish(self._authority, job.name, RETRY if ran.failed else job.every, f"failed: {ran.failed}" if ran.failed else ran.said)
-            done.append(ran)
+                ran = self._run(job)
+            except GatekeyError as problem:  # the row itself cannot be written now: its lease ends, and then the job is anybody's
+                ran = Ran(job.name, "", problem.message, problem)
+            if ran:
+                done.append(ran)
         return done
+
+    def _run(self, job: Job) -> Ran | None:
+        """None when it is not due, or held. Raises what the store raises."""
+        from ..authority import jobs as rows
+
+        if not rows.claim(self._authority, job.name, LEASE):
+            return None
+        try:
+            ran = Ran(job.name, job.run(self._authority))
+        except GatekeyError as problem:
+            ran = Ran(job.name, "", problem.message, problem)
+        except Exception as fault:  # noqa: BLE001  a bug in one job must neither hold its row nor keep the others from running
+            ran = Ran(job.name, "", f"a fault in the program ({type(fault).__name__})", fault)
+        rows.finish(self._authority, job.name, RETRY if ran.failed else job.every, f"failed: {ran.failed}" if ran.failed else ran.said)
+        return ran

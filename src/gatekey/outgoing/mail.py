@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -11,9 +12,10 @@ from typing import NamedTuple
 
 from ..errors import Misconfigured, Unavailable
 from ..model.mail import Mail
+from .deadline import Deadline
 
-#: Seconds for one step of the conversation.
-PATIENCE = 20.0
+#: Seconds for one step of the conversation, and for all of it.
+PATIENCE, WHOLE = 20.0, 60.0
 
 
 class Server(NamedTuple):
@@ -47,23 +49,41 @@ class Smtp:
         message["Message-ID"] = make_msgid(domain=self._server.sender.rpartition("@")[2].strip(">") or "localhost")
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
-        try:
-            with self._connect() as smtp:
-                if self._server.user:
-                    smtp.login(self._server.user, self._server.password)
-                smtp.send_message(message)
-        except (smtplib.SMTPException, OSError) as error:
-            raise Unavailable("mail-failed", f"the mail server {self._server.host} did not take the message: {error}", hint="it is tried again") from error
-
-    def _connect(self) -> smtplib.SMTP:
-        context = self._context or ssl.create_default_context()
-        if self._server.security == "tls":
-            return smtplib.SMTP_SSL(self._server.host, self._server.port, timeout=PATIENCE, context=context)
-        smtp = smtplib.SMTP(self._server.host, self._server.port, timeout=PATIENCE)
-        if self._server.security == "starttls":
+        host = self._server.host
+        with Deadline(WHOLE) as deadline:
             try:
+                with self._connect(deadline) as smtp:
+                    if self._server.user:
+                        smtp.login(self._server.user, self._server.password)
+                    smtp.send_message(message)
+            except (smtplib.SMTPException, OSError, ValueError) as error:
+                why = f"it took longer than {WHOLE:g} seconds" if deadline.over else str(error)
+                raise Unavailable("mail-failed", f"the mail server {host} did not take the message: {why}", hint="it is tried again") from error
+
+    def _connect(self, deadline: Deadline) -> smtplib.SMTP:
+        context = self._context or ssl.create_default_context()
+        smtp = _Watched(self._server, context if self._server.security == "tls" else None, deadline)
+        try:
+            code, said = smtp.connect(self._server.host, self._server.port)
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, said)
+            if self._server.security == "starttls":
                 smtp.starttls(context=context)
-            except BaseException:
-                smtp.close()
-                raise
+        except BaseException:
+            smtp.close()
+            raise
         return smtp
+
+
+class _Watched(smtplib.SMTP):
+    """A conversation with a limit of time, over TLS from its first byte if there is a context."""
+
+    def __init__(self, server: Server, context: ssl.SSLContext | None, deadline: Deadline) -> None:
+        super().__init__(timeout=PATIENCE)
+        self._host = server.host  # smtplib's own, which STARTTLS verifies: it is told in the constructor only, where it would also connect
+        self._tls = context
+        self._deadline = deadline
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        sock = self._deadline.connect(host, port, timeout)
+        return self._tls.wrap_socket(sock, server_hostname=host) if self._tls else sock
