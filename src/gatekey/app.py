@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config as configuration
-from . import files, profiles
+from . import files, ports, profiles
 from .authority.authority import Authority, constraints_for
 from .config import Config
 from .errors import Conflict, GatekeyError, Misconfigured, Unavailable
@@ -109,7 +109,7 @@ def _compose(config: Config, passphrase: Passphrase | None, clock: Clock, entrop
         entropy=entropy,
         profile=_Profiles(config.home / "profiles"),
         actor=who or actor(),
-        owner=f"{os.uname().nodename}:{os.getpid()}:{entropy.bytes(8).hex()}",
+        owner=ports.owner(entropy),
     )
 
 
@@ -459,6 +459,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .authority import health as checks
     from .authority.ocsp import Responders
     from .authority.reconcile import reconcile
+    from .authority.republish import Republisher
     from .authority.standing import Standing
     from .jobs.ticker import Ticker
     from .keys import material
@@ -479,6 +480,8 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
 
     authority = open_authority(config, passphrase=passphrase, who="service")
     reconcile(authority)
+    republisher = Republisher(authority, ports.lives)
+    authority.republish = republisher.at_once
 
     def issuers() -> dict[str, str]:
         authority.look()
@@ -511,10 +514,11 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
     house.leaving += [helpers.end, house.seats.close]
     house.seconds.append(responders.renew)
+    house.tenths.append(republisher.look)
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
-        health.add(name, functools.partial(check, authority), every=10)
+        health.add(name, functools.partial(check, authority), every=1 if name == "crl" else 10)
     contexts = _contexts(config)
     if "private" in contexts:
         house.changed.append(tls.People(lambda: _people(authority), contexts["private"]).follow)

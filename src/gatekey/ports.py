@@ -71,6 +71,25 @@ class SystemClock:
         return int(time.time())
 
 
+def owner(entropy: Entropy) -> str:
+    """This process, as it stands in leases."""
+    return f"{os.uname().nodename}:{os.getpid()}:{entropy.bytes(8).hex()}"
+
+
+def lives(owner: str) -> bool:
+    """Whether a process that holds a lease may still be there. Of other nodes nobody here knows; a number that is another's by now counts as alive."""
+    node, _, pid = owner.rpartition(":")[0].rpartition(":")
+    if node != os.uname().nodename or not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class SystemEntropy:
     """The one real dice: the kernel's."""
 

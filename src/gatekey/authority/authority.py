@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..config import Config
-from ..errors import Misconfigured, NotFound
+from ..errors import GatekeyError, Misconfigured, NotFound
 from ..model.plan import NameConstraints
 from ..model.profile import Profile
 from ..model.record import AuthorityRecord
@@ -58,6 +58,8 @@ class Authority:
         self.profile = profile
         self.actor = actor
         self.owner = owner
+        #: In a service: brings CRLs and the published folder behind the ledger, or leaves it to whoever is at it; answers with what failed.
+        self.republish: Callable[[], list[GatekeyError]] | None = None
         self._records: list[AuthorityRecord] = []
         self._issuing: dict[str, Issuing] = {}
 

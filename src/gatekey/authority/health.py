@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .authority import Authority
 
 OK, WARN, FAIL = "ok", "warn", "fail"
+#: A revocation that is in no CRL for longer than this is no matter of a moment any more (seconds): web servers with CRLs let somebody in who must stay out.
+LATE = 5
 
 
 class Finding(NamedTuple):
@@ -39,7 +41,7 @@ def ledger(authority: Authority) -> Finding:
 
 
 def crls(authority: Authority) -> Finding:
-    """Every CA has a CRL that is complete and has at least ten days to live: red long before anybody is locked out."""
+    """Every CA has a CRL that holds all but the revocations of the last seconds, and has ten days to live: red long before anybody is locked out."""
     now = authority.now()
     return worst([_crl(authority, record.name, now) for record in authority.records()])
 
@@ -52,8 +54,11 @@ def _crl(authority: Authority, name: str, now: int) -> Finding:
     left = held.next_update - now
     if left < crl.WARN:
         return Finding(FAIL, f"the CRL of {name} {f'expires in {left // DAY} days' if left > 0 else 'has expired'}", remedy)
-    if held.revocation < authority.reads.revocation_number(name):
-        return Finding(WARN, f"the CRL of {name} does not hold the newest revocation yet", remedy)
+    since = authority.reads.revoked_after(name, held.revocation)
+    if since is not None:
+        late = now - since
+        state = FAIL if late > LATE else WARN
+        return Finding(state, f"the CRL of {name} does not hold the newest revocation{f', and that for {late} seconds' if late > LATE else ' yet'}", remedy)
     return Finding(OK)
 
 

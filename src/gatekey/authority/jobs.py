@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..store import jobs as rows
@@ -18,6 +19,16 @@ def claim(authority: Authority, name: str, lease: int) -> bool:
             return False  # most ticks end here, without a write
     with authority.ledger.db.transaction("claim job") as tx:
         return rows.claim(tx, name, authority.owner, now=now, lease=lease)
+
+
+def free(authority: Authority, name: str, lives: Callable[[str], bool]) -> None:
+    """Gives a job back whose holder is gone: nobody has to wait for the end of that lease."""
+    with authority.ledger.db.read() as tx:
+        owner = rows.owner(tx, name)
+    if owner and not lives(owner):
+        with authority.ledger.db.transaction("free job") as tx:
+            now = authority.now()
+            rows.finish(tx, name, owner, now=now, due_at=now, outcome="its process is gone")
 
 
 def finish(authority: Authority, name: str, again_in: int, outcome: str) -> None:

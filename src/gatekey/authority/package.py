@@ -13,8 +13,8 @@ from . import bundle, crl
 if TYPE_CHECKING:
     from .authority import Authority
 
-#: Seconds that a CRL may lag behind a revocation before we sign one ourselves: whoever revoked is about to.
-PATIENCE = 1.0
+#: Seconds that a CRL may lag behind a revocation before we sign one ourselves: whoever revoked, or `republish.py` that gathers for a second, is about to.
+PATIENCE = 5.0
 #: Times that the ledger may change under our hands before we give up for this turn.
 _TRIES = 5
 

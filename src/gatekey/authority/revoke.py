@@ -66,9 +66,10 @@ def leave(authority: Authority, login: str, *, even_last_administrator: bool = F
 def follow(authority: Authority, issuers: set[str]) -> None:
     """What follows from a change that stands in the ledger: new CRLs of these CAs, and the published folder.
 
+    In a service they may follow a moment after this returns: what comes in one second is gathered (`republish.py`).
     A crash, or trouble, leaves CRL or folder behind the ledger; the next verb that writes and `store check --repair` go through `tell` again.
     """
-    troubles = tell(authority, issuers)
+    troubles = tell(authority, issuers) if authority.republish is None else authority.republish()
     if troubles:
         first = troubles[0]
         first.message = f"it stands in the ledger, but the web servers were not told: {first.message}"
@@ -76,12 +77,12 @@ def follow(authority: Authority, issuers: set[str]) -> None:
         raise first
 
 
-def tell(authority: Authority, issuers: set[str]) -> list[GatekeyError]:
-    """Signs the CRLs and writes the published folder. All of it is tried; answers with what failed."""
+def tell(authority: Authority, issuers: set[str], *, refresh: int | None = 0) -> list[GatekeyError]:
+    """Signs the CRLs and writes the published folder. All of it is tried; answers with what failed. `refresh` None: only what is incomplete is signed."""
     troubles = []
     for issuer in sorted(issuers):
         try:
-            crl.current(authority, issuer, refresh=0)
+            crl.current(authority, issuer, refresh=crl.REFRESH if refresh is None else refresh)
         except GatekeyError as trouble:
             troubles.append(trouble)
     if authority.config.publish:

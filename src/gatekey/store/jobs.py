@@ -30,6 +30,12 @@ def claim(tx: Transaction, name: str, owner: str, *, now: int, lease: int) -> bo
     return taken == 1
 
 
+def owner(tx: Transaction, name: str) -> str:
+    """Who holds a job, or held it last and never gave it back; "" for nobody."""
+    row = tx.one("SELECT owner FROM job WHERE name = :name", name=name)
+    return str(row[0]) if row else ""
+
+
 def finish(tx: Transaction, name: str, owner: str, *, now: int, due_at: int, outcome: str) -> bool:
     """Gives a job back with its next time; False when somebody else holds it by now."""
     done = tx.run(

@@ -34,6 +34,7 @@ class House:
     """One worker's view: the authority, who may enter, what is published, and how it is doing.
 
     `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
+    `tenths` holds those that are called ten times a second in a thread of their own, and may take their time: CRLs that are owed.
     `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps. `jobs` too, in another: a mail server may be slow.
     `leaving` are called once in the event loop, when the process is told to end and still has requests; `endings`, when the last one is answered.
     """
@@ -71,6 +72,7 @@ class House:
         self.api = api
         self.agents = agents
         self.changed: list[Callable[[bool], None]] = []
+        self.tenths: list[Callable[[], None]] = []
         self.seconds: list[Callable[[], None]] = []
         self.jobs: list[Callable[[], None]] = []
         self.leaving: list[Callable[[], None]] = []
@@ -104,8 +106,9 @@ class House:
             raise broken
 
     def start(self) -> None:
-        """Fifty comparisons a second (each some reads of 20 us), the housekeeping and the jobs: none waits for a request, and no request for them."""
-        for name, every, work in (("compare", COMPARE_EVERY, [self.compare]), ("seconds", 1.0, self.seconds), ("jobs", 1.0, self.jobs)):
+        """Fifty comparisons a second (each some reads of 20 us), owed CRLs, housekeeping, jobs: none waits for a request, and no request for them."""
+        rounds = (("compare", COMPARE_EVERY, [self.compare]), ("tenths", 0.1, self.tenths), ("seconds", 1.0, self.seconds), ("jobs", 1.0, self.jobs))
+        for name, every, work in rounds:
             thread = threading.Thread(target=self._often, args=(name, every, work), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
