@@ -57,3 +57,14 @@ def test_an_address_has_a_host_that_can_be_looked_up(host: str) -> None:
 @pytest.mark.parametrize("host", ["hooks.example.com", "example.com.", "my_service:8080", "[2001:db8::1]:8080", "192.0.2.1", "a" * 63])
 def test_addresses_that_are_fine(host: str) -> None:
     config.parse(f'name = "X"\n[webhook]\nurl = "https://{host}/x"\n', Path("/nowhere"))
+
+
+@pytest.mark.parametrize("host", ["staff.example:443", "https://staff.example", "staff..example", "st\u00e4ff.example", "*.example", "staff.example/x"])
+def test_a_rule_for_what_is_no_host_would_never_count(host: str) -> None:
+    with pytest.raises(Misconfigured, match="is no name of a host"):
+        config.parse(f'name = "X"\n[site."{host}"]\ngroups = ["staff"]\n', Path("/nowhere"))
+
+
+@pytest.mark.parametrize("host", ["Staff.Example", "staff.example.", "staff.example"])
+def test_a_site_has_one_spelling(host: str) -> None:
+    assert config.parse(f'name = "X"\n[site."{host}"]\ngroups = ["staff"]\n', Path("/nowhere")).sites == {"staff.example": ("staff",)}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .outgoing.mail import Smtp
     from .outgoing.webhook import Webhook
     from .protocols.api.asking import Knocking, Outside
+    from .protocols.decision import Question
     from .protocols.message import Call
     from .web import tls
     from .web.house import House
@@ -500,7 +501,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         standing=standing,
         published=published,
         ocsp=Ocsp(authority, responders, lambda: houses.fresh(standing, authority), meter.counts),
-        decision=Door(standing, is_proxy, sights.note),
+        decision=Door(standing, is_proxy, sights.note, meter.counts, functools.partial(_tell_no, log)),
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
@@ -605,6 +606,11 @@ def _tell_fault(log: Log, fault: BaseException, call: Call) -> None:
 def _tell_refusal(log: Log, error: GatekeyError, call: Call) -> None:
     facts = {"method": call.method, "path": call.path, "code": error.code, "message": error.message, "address": call.peer.address}
     log.warning("refused", id=call.id, listener=call.listener, **facts)
+
+
+def _tell_no(log: Log, call: Call, why: str, question: Question | None) -> None:
+    facts = {"issuer": question.issuer, "serial": question.serial, "site": question.site} if question else {}
+    log.warning("not-let-in", id=call.id, listener=call.listener, why=why, address=call.peer.address, **facts)
 
 
 def _jobs(config: Config) -> tuple[Job, ...]:

@@ -100,9 +100,12 @@ class Config(NamedTuple):
 
     @property
     def sites(self) -> dict[str, tuple[str, ...]]:
-        """Site rules: host -> groups that may enter."""
-        suffix = ".groups"
-        return {key[5 : -len(suffix)]: tuple(value) for key, value in self.values.items() if key.startswith("site.") and key.endswith(suffix)}
+        """Site rules: host (lower case, without final dot) -> groups that may enter."""
+        found = ((key[5:].removesuffix(".groups").lower().removesuffix("."), value) for key, value in self.values.items() if known_key(key) == _GROUPS)
+        return {host: tuple(value) for host, value in found}
+
+
+_GROUPS = "site.HOST.groups"
 
 
 def default_home() -> Path:
@@ -206,6 +209,8 @@ def known_key(key: str) -> str:
 
 def _mistake(key: str, value: Any) -> str | None:
     known = known_key(key)
+    if known.startswith("site.") and (problem := _site_problem(key[5:].rpartition(".")[0])):
+        return f"{key}: {problem}"
     if known not in KEYS:
         import difflib
 
@@ -231,6 +236,15 @@ def _mistake(key: str, value: Any) -> str | None:
     if kind == "url":
         return f"{key}: {problem}" if value and (problem := url_problem(value)) else None
     return f"{key}: {problem}" if kind == "listen" and (problem := listen_problem(value)) else None
+
+
+def _site_problem(host: str) -> str | None:
+    """Why no web server would ever ask about this host, so that its rule would never count."""
+    from .model.standing import host_of
+
+    if host_of(host) == host.lower().removesuffix("."):
+        return None
+    return f"{host!r} is no name of a host; write it as it stands in the browser's address, without https:// and port"
 
 
 def listen_problem(text: str) -> str | None:

@@ -105,16 +105,17 @@ class Standing:
         self._known[key] = known
         self._of.setdefault(known.login, set()).add(key)
 
-    def decide(self, issuer_dn: str, serial: str, site: str = "", groups: tuple[str, ...] = ()) -> Decision:
+    def decide(self, issuer_dn: str, serial: str, site: str = "", groups: tuple[str, ...] = (), fingerprint: bytes = b"") -> Decision:
         """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no.
 
-        `groups`: of which the web server itself asks for one, beside the groups of the site.
+        `groups`: of which the web server itself asks for one, beside the groups of the site. `fingerprint`: SHA-256 of the certificate, where the web server
+        gave all of it: issuer and serial can be written by anybody, so that what is not byte for byte ours is unknown.
         """
         now = self._clock.now()
         if not self.checked_at <= now <= self.checked_at + STALE_AFTER or self._event < 0:
             return Decision(False, STALE)
         known = self._known.get((self._issuers.get(issuer_dn, ""), serial.upper().zfill(32)))
-        if known is None:
+        if known is None or (fingerprint and fingerprint != known.fingerprint):
             return Decision(False, UNKNOWN)
         if known.login in self._gone:
             return Decision(False, LEFT, known)

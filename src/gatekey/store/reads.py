@@ -28,8 +28,9 @@ _NEWEST_CRLS = """
         AND c.number = (SELECT max(number) FROM crl WHERE issuer = a.name AND state = 'released')
     WHERE c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)"""
 _DOORS = (
-    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at FROM certificate c JOIN holder h"
-    " ON h.login = c.holder WHERE c.state = 'released' AND c.revoked_at IS NULL AND h.kind <> 'authority' AND c.profile <> 'ocsp-responder'"
+    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at, c.fingerprint FROM certificate c"
+    " JOIN holder h ON h.login = c.holder"
+    " WHERE c.state = 'released' AND c.revoked_at IS NULL AND h.kind <> 'authority' AND c.profile <> 'ocsp-responder'"
 )
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
@@ -129,8 +130,8 @@ class Reads:
         for login, group in sorted(set(members)):
             groups.setdefault(login, []).append(group)
         return [
-            (Known(issuer, serial, begins, ends, login, name, email or "", tuple(groups.get(login, ())), device), left is not None)
-            for issuer, serial, begins, ends, login, name, email, device, left in rows
+            (Known(issuer, serial, begins, ends, login, name, email or "", tuple(groups.get(login, ())), device, bytes.fromhex(fingerprint)), left is not None)
+            for issuer, serial, begins, ends, login, name, email, device, left, fingerprint in rows
         ]
 
     def revoked(self, issuers: tuple[str, ...], now: int) -> list[tuple[str, str]]:

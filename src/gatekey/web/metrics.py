@@ -23,6 +23,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gatekey_requests": ("Requests answered", ("listener", "route", "status")),
     "gatekey_refused_connections": ("Connections closed for being slow, too large or too many", ("listener", "why")),
     "gatekey_ocsp_answers": ("OCSP answers by how they came about", ("how",)),
+    "gatekey_decisions": ("Decisions of the decision endpoint: let-in, or why not", ("why",)),
     "gatekey_log_failures": ("Failures written to the log", ("event",)),
 }
 
