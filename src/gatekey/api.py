@@ -163,7 +163,7 @@ class Authority:
 
     def crl(self, authority: str = "") -> bytes:
         """The CRL of one CA (default: the one that issues for people) in DER, complete now."""
-        names = [record.name for record in self._core.side("people") if record.role != "root"]
+        names = [record.name for record in self._core.need("people") if record.role != "root"]
         return crls.current(self._core, authority or names[-1]).der
 
     def bundle(self, folder: str | Path) -> None:
@@ -185,7 +185,7 @@ class Authority:
     @property
     def servers_root(self) -> bytes:
         """What browsers must trust to believe our web servers, in PEM."""
-        return self.certificate_of(next(record.name for record in self._core.side("servers") if record.is_root))
+        return self.certificate_of(next(record.name for record in self._core.need("servers") if record.is_root))
 
     def _issued(self, released: Released, key: material.PrivateKey | None) -> Issued:
         certificate = pem.encode("CERTIFICATE", released.der)

@@ -239,7 +239,7 @@ DAMAGES = {
     "the key of an issuing authority": Damage(
         lambda admin: (admin.home / "keys" / "people.key").unlink(), ("the key of people is missing: nothing can be issued or revoked with it",)
     ),
-    "another key in its place": Damage(key_of_another, ("the key file of people is not the key of its certificate",)),
+    "another key in its place": Damage(key_of_another, ("the key that is kept for people is not the key of its certificate",)),
     "a torn key file": Damage(torn_key, ("the key of people:", "holds no usable key")),
     "a key file that others may read": Damage(
         lambda admin: (admin.home / "keys" / "people.key").chmod(0o644),

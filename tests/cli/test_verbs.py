@@ -447,6 +447,17 @@ def test_show_a_file_without_any_authority(tmp_path: Path, admin: Administrator)
     assert "CN=ann" in administrator.typed("--home", tmp_path / "nowhere", "show", "ann.crt").out
 
 
+def test_show_a_file_says_how_the_ledger_stands_to_it(admin: Administrator) -> None:
+    """The file of a revoked certificate still says that its dates are good; the ledger knows better, in words and in JSON."""
+    admin("issue", "client", "ann", "--device", "laptop")
+    assert admin("show", "ann.crt", "--json").json["ledger"]["status"] == "valid"
+    admin("revoke", "ann", "--reason", "superseded")
+    told = admin("show", "ann.crt", "--json").json["ledger"]
+    assert (told["status"], told["reason"], told["holder"], told["device"], told["issuer"]) == ("revoked", "superseded", "ann", "laptop", "people")
+    assert f"revoked since {told['revoked_at']} (superseded), holder ann, device laptop" in admin("show", "ann.crt").out
+    assert administrator.typed("--home", admin.folder / "nowhere", "show", "ann.crt", "--json").json["ledger"] is None
+
+
 def test_show_one_of_ours(admin: Administrator) -> None:
     town.build(admin)
     out = admin("show", "ann").out

@@ -104,16 +104,34 @@ class Authority:
             if record.name == name:
                 return record
         known = ", ".join(record.name for record in self.records())
-        raise NotFound("no-authority", f"there is no authority called {name!r}", hint=f"there are: {known}", known=known)
+        hint = f"there are: {known}" if known else self.waits("people").hint
+        raise NotFound("no-authority", f"there is no authority called {name!r}", hint=hint, known=known)
 
     def side(self, side: str) -> list[AuthorityRecord]:
         """All CAs of one side (`people` or `servers`), roots first; with --flat the one CA is on both."""
         return sorted((r for r in self.records() if r.side in (side, "both")), key=lambda r: not r.is_root)
 
+    def need(self, side: str) -> list[AuthorityRecord]:
+        """All CAs of one side, as `side` gives them. Raises Misconfigured while none of them issues, because its certificate is made elsewhere."""
+        found = self.side(side)
+        if all(record.role == "root" for record in found):
+            raise self.waits(side)
+        return found
+
+    def waits(self, side: str) -> Misconfigured:
+        """The refusal of whoever needs a CA of a side that has none yet: what is so, and the next step."""
+        csr = self.config.home / "authorities" / f"{side}.csr"
+        return Misconfigured(
+            "authority-waiting",
+            f"the authority that issues for {side} has no certificate yet: a root elsewhere has to sign its request",
+            hint=f"have {csr} signed there, then: gatekey authority install {side}.crt root.crt root.crl",
+            side=side,
+        )
+
     def issuer_for(self, profile: Profile) -> str:
         """The CA that issues what this profile describes: the one it names, otherwise the newest issuing one of its side, or the flat one.
 
-        Raises Misconfigured when there is none, or when the one it names does not issue such certificates.
+        Raises Misconfigured when there is none, when it waits for its certificate, or when the one it names does not issue such certificates.
         """
         side = "servers" if profile.kind == "server" else "people"
         wanted = profile.issuer or side
@@ -122,6 +140,7 @@ class Authority:
             return named.name
         found = [r for r in self.records() if not named and r.role in ("issuing", "flat") and r.side in (wanted, "both") and wanted in ("people", "servers")]
         if not found:
+            self.need(side)
             able = ", ".join(r.name for r in self.records() if r.role in ("issuing", "flat") and r.side in (side, "both"))
             message = f"the profile {profile.name} names the issuer {wanted!r}, and no authority of that name issues for {side} here"
             raise Misconfigured("profile-issuer", message, hint=f"issuer may be: {able or 'none; gatekey authority list'}", found=wanted, allowed=able)
@@ -138,15 +157,30 @@ class Authority:
         return found
 
     def signer(self, name: str) -> Signer:
-        """The private key of a CA. Raises Misconfigured when it is not here or cannot be opened."""
+        """The private key of a CA. Raises Misconfigured when it is not here, cannot be opened, or is not the key of the CA's certificate."""
         try:
-            return self.keyring.open(name)
+            signer = self.keyring.open(name)
         except NotFound as missing:
             raise Misconfigured(
                 "key-not-here",
                 f"the key of {name} is not here",
                 hint=f"bring {name}.key back into {self.config.home / 'keys'} for this step, then take it away again",
             ) from missing
+        if not self._belongs(name, signer.spki):
+            raise Misconfigured(
+                "wrong-key",
+                f"the key that is kept for {name} is not the key of its certificate: nothing that it signed would hold",
+                hint=f"bring the right {name}.key back into {self.config.home / 'keys'}, from a backup",
+                authority=name,
+            )
+        return signer
+
+    def _belongs(self, name: str, spki: bytes) -> bool:
+        """Whether this is the public key in the CA's certificate. A CA that is being founded, or waits for its certificate, has none yet."""
+        try:
+            return self.issuing(name).certificate.spki == spki
+        except NotFound:
+            return True
 
     def has_key(self, name: str) -> bool:
         """Whether the private key of a CA is here; a root's may be locked away."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Bundle(NamedTuple):
-    """Contents by file name, the revocation number up to which they are complete, and until when the CRLs are good (POSIX seconds)."""
+    """Contents by file name, the revocation number up to which they are complete, and until when CRLs and authorities are good (POSIX seconds)."""
 
     contents: dict[str, bytes]
     number: int
@@ -36,12 +36,12 @@ def make(authority: Authority) -> Bundle:
     now = authority.now()
     # The number first: what is read after it may be newer, never older.
     number = authority.reads.revocation_number()
-    return compose(authority, number, [crl.current(authority, record.name) for record in authority.side("people")], now)
+    return compose(authority, number, [crl.current(authority, record.name) for record in authority.need("people")], now)
 
 
 def compose(authority: Authority, number: int, crls: list[crl.CurrentCrl], now: int) -> Bundle:
     """The bundle out of these CRLs, and out of what the ledger holds now of people and revocations, as of `now` (POSIX seconds)."""
-    cas = authority.side("people")
+    cas = authority.need("people")
     names = {record.name: rfc2253(authority.issuing(record.name).certificate.subject) for record in cas}
     denied = [Denied(names[issuer], serial) for issuer, serial in authority.reads.revoked(tuple(names), now)]
     contents = {
@@ -52,7 +52,8 @@ def compose(authority: Authority, number: int, crls: list[crl.CurrentCrl], now: 
     chain = [authority.issuing(record.name).certificate.der for record in cas]
     for name, text in texts(denied, _known(authority, names, now), leaf_issuers, now, chain).items():
         contents[name] = text.encode()
-    fresh_until = min(one.next_update for one in crls)
+    # No CRL is good for longer than the authority that signed it, whatever it says itself.
+    fresh_until = min(*(one.next_update for one in crls), *(authority.issuing(record.name).certificate.not_after for record in cas))
     contents["manifest.json"] = manifest(number, now, fresh_until, contents).encode()
     return Bundle(contents, number, now, fresh_until, crls)
 
@@ -85,7 +86,7 @@ def publish(authority: Authority, out: Path) -> Bundle:
 
     Read and switched under one lock: who switches last has read last, so that no process puts an older state over a revocation.
     """
-    for record in authority.side("people"):
+    for record in authority.need("people"):
         crl.current(authority, record.name)  # what is signed, or asks for a passphrase, comes before others have to wait
     with files.alone(out):
         made = make(authority)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import GatekeyError
+from ..errors import GatekeyError, Misconfigured
 from ..model.instants import DAY, iso
-from . import crl
+from . import crl, ends
 from . import jobs as job_rows
 
 if TYPE_CHECKING:
@@ -62,22 +62,40 @@ def _crl(authority: Authority, name: str, now: int) -> Finding:
     return Finding(OK)
 
 
+def authorities(authority: Authority) -> Finding:
+    """Every CA has its certificate, and lives longer than what it issues."""
+    findings = []
+    for side in ("people", "servers"):
+        try:
+            authority.need(side)
+        except Misconfigured as problem:
+            findings.append(Finding(FAIL, problem.message, problem.hint))
+    # Red as early as for a CRL: a load balancer should not leave a service alone that still works.
+    findings += [Finding(FAIL if one.left < crl.WARN else WARN, one.words, one.remedy) for one in ends.ending(authority)]
+    return worst(findings)
+
+
 def keys(authority: Authority) -> Finding:
-    """The keys of the issuing CAs are here and open."""
+    """The keys of the issuing CAs are here, open, and belong to their certificates; a root's may be away."""
     findings = []
     here = authority.keyring.labels()
     for record in authority.records():
-        if record.role == "root":
-            continue
         if record.name not in here:
+            if record.role == "root":
+                continue
             findings.append(Finding(WARN, f"the key of {record.name} is not here: nothing can be issued or revoked", "bring the key file back into keys/"))
-        else:
+            continue
+        try:
             authority.signer(record.name)
+        except Misconfigured as problem:
+            # A root's key that came back may still have the passphrase of its time: whoever uses it will be told.
+            state = FAIL if record.role != "root" or problem.code == "wrong-key" else WARN
+            findings.append(Finding(state, problem.message, problem.hint))
     return worst(findings)
 
 
 #: Name -> check. /readyz and `gatekey doctor` run all of them.
-CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "crl": crls, "keys": keys}
+CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "authorities": authorities, "crl": crls, "keys": keys}
 
 
 def findings(authority: Authority) -> dict[str, Finding]:

@@ -17,7 +17,7 @@ def root(authority: Authority) -> tuple[str, Certificate]:
     for record in authority.side("servers"):
         if record.is_root:
             return record.name, authority.issuing(record.name).certificate
-    raise NotFound("no-authority", "there is no root of the servers' side here yet", hint="gatekey authority list says what waits for its certificate")
+    raise NotFound("no-authority", "there is no root of the servers' side here yet", hint=authority.waits("servers").hint)
 
 
 def roots(authority: Authority) -> bytes:

@@ -9,6 +9,7 @@ import click
 
 from .. import files
 from ..authority import crl as crls
+from ..authority import ends
 from ..errors import Malformed
 from ..model.instants import day, iso
 from ..x509 import pem
@@ -72,7 +73,7 @@ def list_(session: Session) -> None:
     for name in waiting(held):
         session.words(f"{name} has a key and waits for its certificate: {held.config.home / 'authorities' / name}.csr, then gatekey authority install FILE...")
     say.table(["authority", "role", "subject", "key", "key is", "until", "CRL good until"], rows, empty="")
-    for sentence in crls.warnings(held):
+    for sentence in (*crls.warnings(held), *ends.warnings(held)):
         say.warn(sentence)
 
 
@@ -105,7 +106,7 @@ def show(session: Session, name: str) -> None:
 def export(session: Session, name: str | None, out: Path, der: bool, force: bool) -> None:
     """Write an authority's certificate, or all of them without a name. Private keys are never exported."""
     held = session.authority()
-    names = [held.record(name).name] if name else [record.name for record in held.records()]
+    names = [held.record(name).name] if name else [record.name for record in held.records() or held.need("people")]
     texts = {each: held.issuing(each).certificate.der for each in names}
     if der and (len(names) > 1 and not out.is_dir()):
         raise click.UsageError("--der holds one certificate: name an authority, or give a folder")

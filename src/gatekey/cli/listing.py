@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @pass_session
 def list_(session: Session, status: str | None, holder: str | None, expiring: int | None, group: str | None, probes: bool, authorities: bool) -> None:
     """Who has which certificate."""
-    from ..authority import crl, people, seen
+    from ..authority import crl, ends, people, seen
 
     authority = session.authority()
     now = authority.now()
@@ -57,7 +57,7 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
             empty="none of that kind" if status or holder or group or expiring is not None else "no certificates",
             quiet=session.quiet,
         )
-    for sentence in crl.warnings(authority):
+    for sentence in (*crl.warnings(authority), *ends.warnings(authority)):
         say.warn(sentence)
 
 
@@ -202,23 +202,35 @@ def _show_file(session: Session, path: Path, password_file: Path | None, *, as_p
     secret = password(password_file, "", "") if password_file else None
     told: list[Any] = []
     for number, (kind, der) in enumerate(objects):
+        ours = _ours(session, der) if kind == "certificate" else None
         if session.json:
-            told.append(accounts.account_json(kind, der, now=now, password=secret))
+            of_file = accounts.account_json(kind, der, now=now, password=secret)
+            told.append({**of_file, "ledger": _standing(ours, now) if ours else None} if kind == "certificate" else of_file)
             continue
         if number:
             say.result("")
-        say.pairs(accounts.account(kind, der, now=now, password=secret) + (_ours(session, der) if kind == "certificate" else []))
+        say.pairs(accounts.account(kind, der, now=now, password=secret) + ([("in our ledger", _standing_words(ours, now))] if ours else []))
     if session.json:
         say.as_json(told[0] if len(told) == 1 else told)
 
 
-def _ours(session: Session, der: bytes) -> list[tuple[str, str]]:
-    """What the ledger knows of a certificate in a file, when there is a ledger: a line or none."""
+def _ours(session: Session, der: bytes) -> CertificateRecord | None:
+    """What the ledger knows of a certificate in a file, when there is a ledger."""
     from ..x509.certificate import read_certificate
 
     try:
         authority = session.authority()
     except GatekeyError:
-        return []
-    found = authority.reads.by_fingerprint(read_certificate(der).fingerprint)
-    return [("in our ledger", f"{one.status(authority.now())}, holder {one.holder}{f', device {one.device}' if one.device else ''}") for one in found]
+        return None
+    return next(iter(authority.reads.by_fingerprint(read_certificate(der).fingerprint)), None)
+
+
+def _standing(record: CertificateRecord, now: int) -> dict[str, Any]:
+    """How the ledger stands to a certificate that lies in a file: the file itself knows of dates only."""
+    told = account(record, now)
+    return {fact: told[fact] for fact in ("status", "revoked_at", "reason", "holder", "device", "issuer")}
+
+
+def _standing_words(record: CertificateRecord, now: int) -> str:
+    since = "" if record.revoked_at is None else f" since {iso(record.revoked_at)} ({record.revoked_reason})"
+    return f"{record.status(now)}{since}, holder {record.holder}{f', device {record.device}' if record.device else ''}"

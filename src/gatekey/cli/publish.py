@@ -11,6 +11,7 @@ import click
 from .. import files
 from ..authority import bundle as bundles
 from ..authority import crl as crls
+from ..authority import ends
 from ..authority import trust as roots
 from ..errors import Malformed, Refused
 from ..model.instants import day, iso
@@ -35,8 +36,7 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
     An issuing CRL is good for 30 days, a root's for 400. Web servers need the CRLs of all authorities in their chain: gatekey bundle gives them together.
     """
     authority = session.authority(writing=True)
-    names = [record.name for record in authority.side("people") if record.role != "root"]
-    which = authority.record(name).name if name else names[-1]
+    which = authority.record(name).name if name else [record.name for record in authority.need("people") if record.role != "root"][-1]
     if out and not files.special(out):
         files.writable_folder(out.parent)
         files.absent([out], force=True)
@@ -93,7 +93,7 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
         raise Malformed("not-a-folder", f"{out} is not a folder")
     files.writable_folder(out)
     made = bundles.publish(authority, out)
-    for sentence in (*crls.warnings(authority), *bundles.warnings(authority)):
+    for sentence in (*crls.warnings(authority), *bundles.warnings(authority), *ends.warnings(authority, within=None)):
         say.warn(sentence)
     again = made.fresh_until - crls.WARN
     if session.json:
@@ -102,6 +102,10 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
         )
         return
     say.result(str(out))
+    last = ends.first(authority, "people")
+    if last.not_after == made.fresh_until:
+        session.words(f"revocation {made.number}; good until {day(made.fresh_until)}, when the authority {last.name} ends")
+        return
     session.words(f"revocation {made.number}; good until {day(made.fresh_until)}: run this again before {day(again)} (--timer prints a daily systemd timer)")
 
 

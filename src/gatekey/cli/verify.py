@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..authority import crl as crls
+from ..authority import ends
 from ..authority.verify import verify as judge
 from ..model.instants import day, iso, parse_instant
 from ..x509.certificate import read_certificate
@@ -49,7 +50,7 @@ def verify(session: Session, files: tuple[Path, ...], at: str | None, server: bo
             session.words("  this is a web server's certificate; --server looks at it as one")
     if session.json:
         say.as_json(told[0] if len(told) == 1 else told)
-    for sentence in crls.warnings(authority):
+    for sentence in (*crls.warnings(authority), *ends.warnings(authority)):
         say.warn(sentence)
     if refused:
         raise click.exceptions.Exit(1)

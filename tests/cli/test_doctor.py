@@ -1,0 +1,148 @@
+"""`doctor` finds what stands in the way of the next certificate, before somebody waits for it; and what the other verbs say of the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gatekey import app
+from gatekey.authority import bundle
+from gatekey.keys import material
+from gatekey.testing import FakeClock
+from kit import administrator
+from kit.administrator import Administrator
+
+DAY = 86_400
+
+
+def of(admin: Administrator, check: str, code: int = 0) -> dict[str, str]:
+    """What `doctor` says of one check."""
+    found: dict[str, str] = admin("doctor", "--json", code=code).json["checks"][check]
+    return found
+
+
+def test_all_is_well(admin: Administrator) -> None:
+    assert {found["state"] for found in admin("doctor", "--json").json["checks"].values()} == {"ok"}
+
+
+def another_key(admin: Administrator, name: str) -> None:
+    (admin.home / "keys" / f"{name}.key").write_bytes(material.make("p256").pkcs8())
+
+
+class TestTheKeyOfAnother:
+    """What it would sign verifies nowhere, so nothing is signed with it."""
+
+    def test_nothing_is_issued_revoked_or_listed(self, admin: Administrator) -> None:
+        admin("issue", "client", "ann")
+        another_key(admin, "people")
+        before = admin.print()
+        for words in (("issue", "client", "bob"), ("revoke", "ann"), ("hold", "ann"), ("crl", "--out", "people.crl")):
+            refused = admin(*words, code=3).err
+            assert "the key that is kept for people is not the key of its certificate" in refused
+            assert "bring the right people.key back" in refused
+        assert admin.print() == before
+        admin("issue", "server", "app.example")  # the other side has its own
+
+    @pytest.mark.parametrize("name", ["people", "people-root"])
+    def test_doctor_finds_it(self, admin: Administrator, name: str) -> None:
+        another_key(admin, name)
+        found = of(admin, "keys", code=1)
+        assert found["state"] == "fail"
+        assert f"the key that is kept for {name} is not the key" in found["message"]
+
+
+class TestWaitingForItsCertificate:
+    """A home whose root is elsewhere, between `init --root-csr` and `authority install`."""
+
+    @pytest.fixture
+    def waiting(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Administrator:
+        folder = tmp_path / "work"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        administrator.found(tmp_path / "home", root_elsewhere=True)
+        return Administrator(tmp_path / "home", folder)
+
+    @pytest.mark.parametrize(
+        ("words", "side"),
+        [
+            ("issue client ann", "people"),
+            ("issue server app.example", "servers"),
+            ("bundle --out bundle", "people"),
+            ("crl --pem", "people"),
+            ("webserver nginx --site app.example --install conf.d", "people"),
+            ("authority export --out all.crt", "people"),
+        ],
+    )
+    def test_every_verb_names_the_next_step(self, waiting: Administrator, words: str, side: str) -> None:
+        (waiting.folder / "conf.d").mkdir()
+        before = waiting.print()
+        refused = waiting(*words.split(), code=3).err
+        assert f"the authority that issues for {side} has no certificate yet" in refused
+        assert f"{side}.csr" in refused
+        assert f"gatekey authority install {side}.crt root.crt root.crl" in refused
+        assert waiting.print() == before
+
+    def test_a_root_that_is_not_here_yet(self, waiting: Administrator) -> None:
+        refused = waiting("trust", code=1).err
+        assert "there is no root of the servers' side here yet" in refused
+        assert "gatekey authority install servers.crt root.crt root.crl" in refused
+
+    def test_a_name_that_nothing_has_yet(self, waiting: Administrator) -> None:
+        refused = waiting("crl", "--authority", "people", "--pem", code=1).err
+        assert "gatekey authority install people.crt" in refused
+
+    def test_doctor_finds_it(self, waiting: Administrator) -> None:
+        found = of(waiting, "authorities", code=1)
+        assert found["state"] == "fail"
+        assert "the authority that issues for people has no certificate yet" in found["message"]
+        assert "the authority that issues for servers" in found["message"]
+        assert "gatekey authority install servers.crt" in found["remedy"]
+
+
+class TestBeforeTheEnd:
+    """A CA that ends takes everything below it along, whatever its CRLs promise."""
+
+    @pytest.fixture
+    def short(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Administrator:
+        """One CA of 400 days."""
+        folder = tmp_path / "work"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        administrator.found(tmp_path / "home", flat=True, days=400)
+        return Administrator(tmp_path / "home", folder)
+
+    def test_far_away_nothing_is_said(self, short: Administrator) -> None:
+        assert of(short, "authorities")["state"] == "ok"
+        assert "ends on" not in short("bundle", "--out", "bundle").err
+
+    def test_certificates_get_shorter(self, short: Administrator, moved_clock: Callable[[int], None]) -> None:
+        moved_clock(60 * DAY)
+        found = of(short, "authorities", code=1)  # the CRL of the first day has run out by then
+        assert found["state"] == "warn"
+        assert "the authority root ends on" in found["message"]
+        assert "gatekey init with another --home" in found["remedy"]
+        assert "the authority root ends on" in short("bundle", "--out", "bundle").err
+        assert "ends on" not in short("list").err
+
+    def test_its_last_month(self, short: Administrator, moved_clock: Callable[[int], None]) -> None:
+        short("issue", "client", "ann")
+        moved_clock(380 * DAY)
+        made = short("bundle", "--out", "bundle", "--json").json
+        end = short("authority", "list", "--json").json[0]["not_after"]
+        assert made["fresh_until"] == end
+        assert f"good until {end[:10]}, when the authority root ends" in short("bundle", "--out", "bundle").err
+        for words, code in (("list", 0), ("verify ann.crt", 1), ("authority list", 0)):
+            assert "the authority root ends on" in short(*words.split(), code=code).err
+        assert of(short, "authorities")["state"] == "warn"
+        moved_clock(395 * DAY)
+        assert of(short, "authorities", code=1)["state"] == "fail"
+
+    def test_a_root_ends_before_what_is_below(self, tmp_path: Path) -> None:
+        """An issuing CA never outlives its root, so the root is the last one; its end is the end of the bundle as well."""
+        clock = FakeClock()
+        authority = app.create_authority(tmp_path / "home", app.Founding("Kitty", days=20, unencrypted_keys=True), clock=clock)
+        ends = min(authority.issuing(record.name).certificate.not_after for record in authority.side("people"))
+        assert bundle.make(authority).fresh_until == ends < clock.now() + 30 * DAY
+        authority.close()
