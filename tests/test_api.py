@@ -168,6 +168,20 @@ def test_a_server_and_a_request_signed(shared: gatekey.Authority) -> None:
         shared.sign(town.csr("kim", town._key()), "klient")
 
 
+def test_a_machine_has_one_live_certificate(shared: gatekey.Authority) -> None:
+    first = shared.sign(town.csr("lamp", town._key()), "device")
+    with pytest.raises(gatekey.Refused, match="live certificate"):
+        shared.sign(town.csr("lamp", town._key()), "device")
+    assert [one.serial for one in shared.certificates() if one.holder == "lamp"] == [first.serial]
+
+
+def test_groups_are_several_words_each_once(shared: gatekey.Authority) -> None:
+    shared.issue_client("gus", groups=["staff", "ops", "staff"])
+    assert next(one for one in shared.people() if one.login == "gus").groups == ("ops", "staff")
+    with pytest.raises(gatekey.Refused, match="groups is one text, 'staff'"):
+        shared.issue_client("guy", groups="staff")
+
+
 def test_renew_hold_revoke_leave(shared: gatekey.Authority) -> None:
     first = shared.issue_client("dora")
     again = shared.renew("dora")

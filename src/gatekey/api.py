@@ -19,7 +19,7 @@ from .authority.reconcile import catch_up, reconcile
 from .errors import Malformed, Refused
 from .keys import material
 from .lifecycle import Released
-from .model.holder import Holder
+from .model.holder import Holder, each_once
 from .model.record import CertificateRecord, Taken
 from .ports import Clock, Entropy
 from .x509 import pem, pkcs12
@@ -84,7 +84,7 @@ class Authority:
         """Makes an authority in `home`, which must be new or empty. Raises Conflict, Refused or Misconfigured; then nothing is left behind."""
         if passphrase is None and not unencrypted_keys:
             raise Refused("no-passphrase", "the keys need a passphrase", hint="passphrase=..., or unencrypted_keys=True if the disk is safe enough")
-        founding = app.Founding(name, flat, key_type, days, url, tuple(permit_domains), (), unencrypted_keys)
+        founding = app.Founding(name, flat, key_type, days, url, each_once(permit_domains, "permit_domains"), (), unencrypted_keys)
         return cls(app.create_authority(Path(home), founding, passphrase=_secret(passphrase), clock=clock, entropy=entropy))
 
     @classmethod
@@ -136,7 +136,7 @@ class Authority:
     def sign(self, csr: bytes, profile: str, *, days: int | None = None) -> Issued:
         """A certificate from a request (PEM or DER) with the names that it asks for, as far as the profile allows. Raises Refused, Malformed."""
         asked = requests.from_csr(self._core, profile, _csr(csr), days=days, door="api")
-        return self._issued(issue(self._core, *asked, alone=asked[1].kind == "person"), None)
+        return self._issued(issue(self._core, *asked, alone=asked[1].alone), None)
 
     def renew(self, ref: str, *, new_key: bool = False, key_type: str = "p256", days: int | None = None) -> Issued:
         """A successor with the same key, or with a new one. The old one stays valid. Raises NotFound, Conflict, Refused."""

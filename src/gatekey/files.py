@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from .errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Unavailable
@@ -271,14 +271,17 @@ def alone(place: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def switch(out: Path, contents: dict[str, bytes], name: str, mode: int = PUBLIC) -> bool:
+def switch(out: Path, contents: dict[str, bytes], name: str, mode: int = PUBLIC, *, over: Collection[str] = ()) -> bool:
     """Puts a set of files into the folder `out` and switches to it as a whole; says whether anything changed.
+
+    Whatever else stands there under one of these names, a file or a link to elsewhere, is refused with Conflict, unless its name is among `over`.
 
     `out/FILE` is a link to `.current/FILE`, and `.current` a link to the folder `.set-NAME`: one rename of `.current` switches every file at once, and
     other files in `out` stay as they are. A reader that holds an old file keeps it; the set before the last is removed. The caller holds `alone`.
     """
     try:
         folders(out)
+        _refuse_foreign(out, contents, over)
         if _same(out, contents):
             return False
         fresh = out / f".set-{name}"
@@ -291,13 +294,34 @@ def switch(out: Path, contents: dict[str, bytes], name: str, mode: int = PUBLIC)
         before = os.readlink(out / ".current") if (out / ".current").is_symlink() else ""
         _link(out, ".current", fresh.name)
         for file in contents:
-            if not (out / file).is_symlink():
+            if not _leads(out, file):
                 _link(out, file, f".current/{file}")
         sync_folder(out)
         _sweep(out, keep={fresh.name, before}, files=set(contents))
     except OSError as error:
         raise explain(error, out) from error
     return True
+
+
+def _leads(out: Path, file: str) -> bool:
+    """Whether our own link stands there: of a file into the set that is in force, or `.current` itself."""
+    try:
+        target = os.readlink(out / file)
+    except OSError:
+        return False
+    return target == f".current/{file}" if file != ".current" else target.startswith(".set-") and "/" not in target
+
+
+def _refuse_foreign(out: Path, names: Iterable[str], over: Collection[str]) -> None:
+    """Refuses to take the place of what others have made. Raises Conflict."""
+    for name in (".current", *names):
+        place = out / name
+        if name in over or not os.path.lexists(place) or _leads(out, name):
+            continue
+        what = f"a link to {os.readlink(place)}" if place.is_symlink() else "a folder" if place.is_dir() else "a file of its own"
+        raise Conflict(
+            "file-exists", f"{place} is {what}, not a link of ours; it was not touched", hint="move it away, or choose another folder", path=str(place)
+        )
 
 
 def _same(out: Path, contents: dict[str, bytes]) -> bool:

@@ -213,6 +213,14 @@ def test_sign_takes_names_and_nothing_else(admin: Administrator) -> None:
     assert not Path("-").exists()
 
 
+def test_a_machine_has_one_live_certificate_at_every_door(admin: Administrator) -> None:
+    Path("printer.csr").write_bytes(town.csr("printer", town._key()))
+    admin("issue", "client", "printer", "--profile", "device")
+    for words in ("sign printer.csr --profile device --out again.crt", "issue client printer --profile device --csr printer.csr --out again"):
+        assert "renew" in admin(*words.split(), code=1).err
+    assert len(admin("list", "--holder", "printer", "--json").json) == 1
+
+
 def test_renew_with_the_same_key(admin: Administrator) -> None:
     admin("issue", "client", "ann", "--email", "ann@example.com")
     before = certificate("ann.crt")
@@ -389,6 +397,14 @@ def test_people(admin: Administrator) -> None:
     assert admin("people", "show", "ann@example.com", "--json").json["login"] == "ann"
     assert admin("people", "list", "--group", "staff").out == ""
     assert "Änn Öberg" in admin("people", "list", "--group", "ops").out
+
+
+def test_a_group_or_device_that_is_said_twice_is_one(admin: Administrator) -> None:
+    twice = ("--group", "staff", "--group", "ops", "--group", "staff")
+    added = admin("people", "add", "ann", *twice, "--device", "laptop", "--device", "laptop", "--json").json
+    assert (added["groups"], added["devices"]) == (["ops", "staff"], ["laptop"])
+    admin("issue", "client", "bob", *twice)
+    assert admin("people", "show", "bob", "--json").json["groups"] == ["ops", "staff"]
 
 
 def test_list_filters(admin: Administrator, moved_clock: Callable[[int], None]) -> None:

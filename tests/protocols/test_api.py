@@ -69,6 +69,18 @@ def test_no_secret_is_kept(desk: Desk) -> None:
             assert [secret for secret in secrets if secret.encode() in data] == [], file
 
 
+def test_a_group_that_is_said_twice_is_one(desk: Desk) -> None:
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "ann", "groups": ["staff", "ops", "staff"]}).status == 201
+    assert desk.ask("boss", "GET", "/v1/people/ann").json["groups"] == ["ops", "staff"]
+    added = desk.ask("boss", "POST", "/v1/people", {"login": "ben", "devices": ["laptop", "laptop"]})
+    assert (added.status, added.json["devices"]) == (201, ["laptop"])
+
+
+def test_a_machine_has_one_live_certificate(desk: Desk) -> None:
+    signed = [desk.ask("boss", "POST", "/v1/certificates/sign", {"csr": csr("lamp"), "profile": "device"}) for _ in range(2)]
+    assert (signed[0].status, signed[1].code) == (201, "device-has-one")
+
+
 # Asking again
 
 

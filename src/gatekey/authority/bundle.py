@@ -81,8 +81,10 @@ def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]
     return known
 
 
-def publish(authority: Authority, out: Path) -> Bundle:
+def publish(authority: Authority, out: Path, *, force: bool = False) -> Bundle:
     """Writes the bundle into a folder and switches to it as a whole. Raises what `make` and the file system raise; the old files then stay.
+
+    Other people's files of these names are refused with Conflict; with `force` they are replaced.
 
     Read and switched under one lock: who switches last has read last, so that no process puts an older state over a revocation.
     """
@@ -90,11 +92,24 @@ def publish(authority: Authority, out: Path) -> Bundle:
         crl.current(authority, record.name)  # what is signed, or asks for a passphrase, comes before others have to wait
     with files.alone(out):
         made = make(authority)
-        files.switch(out, made.contents, f"{made.number}-{made.made_at}")
+        files.switch(out, made.contents, f"{made.number}-{made.made_at}", over=made.contents if force else copied(out))
     if out == authority.config.publish:
         with contextlib.suppress(GatekeyError):  # the web servers have what they need; only the clock lacks a line
             clock.note(authority, clock.FOLDER, made.number)
     return made
+
+
+def copied(out: Path) -> frozenset[str]:
+    """Names of files in a folder that are copies of a bundle of ours, as a backup or a copying of links brings them back: its manifest has their hashes."""
+    import json
+    from hashlib import sha256
+
+    try:
+        listed = json.loads((out / "manifest.json").read_bytes())["files"]
+        found = {name for name, about in listed.items() if sha256((out / name).read_bytes()).hexdigest() == about["sha256"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return frozenset()
+    return frozenset(name for name in (*found, "manifest.json") if not (out / name).is_symlink())
 
 
 def warnings(authority: Authority) -> list[str]:

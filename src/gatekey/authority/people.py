@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, NotFound, Reason, Refused
-from ..model.holder import Holder
+from ..model.holder import Holder, each_once
 from ..model.names import email_problem, login_problem
 from ..store import people as rows
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def add(authority: Authority, wanted: Holder) -> Holder:
     """A new person. Raises Refused with all reasons, or Conflict when login or e-mail belong to somebody."""
+    wanted = wanted._replace(groups=each_once(wanted.groups, "groups"), devices=each_once(wanted.devices, "devices"))
     check(wanted)
     with authority.ledger.db.transaction("add holder") as tx:
         rows.add(tx, wanted, authority.actor, authority.now())

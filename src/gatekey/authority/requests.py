@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, Refused
-from ..model.holder import Holder
+from ..model.holder import Holder, each_once
 from ..model.names import Names, host_problem, ip_address, login_problem
 from ..model.record import CertificateRecord
 from ..model.request import Request
@@ -52,7 +52,7 @@ def client(
         raise other_email(known, email)
     login = known.login if known else login
     email = known.email if known and known.email else email
-    holder = Holder(login, words.holder_kind, name=name, email=email, groups=tuple(groups))
+    holder = Holder(login, words.holder_kind, name=name, email=email, groups=each_once(groups, "groups"))
     names = Names(common_name=login, emails=_emails(words, email))
     request = Request(
         words.name, names, spki, login, device, days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(words)

@@ -287,7 +287,7 @@ def sign(session: Session, csr: Path, profile: str, days: int | None, device: st
         to = to._replace(crt=out, chain=out.with_name(f"{out.stem}.chain{out.suffix or '.crt'}"))
     if not to_stdout:
         deliver.prepare(to.crt.parent, [to.crt, to.chain], None, force=force)
-    released = issue_one(authority, request, holder, alone=holder.kind == "person", say=session.words)
+    released = issue_one(authority, request, holder, alone=holder.alone, say=session.words)
     if to_stdout:
         from ..x509 import pem
 

@@ -13,7 +13,7 @@ from ..authority import bundle as bundles
 from ..authority import crl as crls
 from ..authority import ends
 from ..authority import trust as roots
-from ..errors import Malformed, Refused
+from ..errors import Conflict, GatekeyError, Malformed, Refused
 from ..model.instants import day, iso
 from ..model.trust import steps as trust_steps
 from ..x509 import pem
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 @click.command("crl", cls=Verb)
 @click.option("--authority", "name", metavar="A", help="Whose CRL (default: the authority that issues for people).")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (replaced as a whole); otherwise stdout.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (a CRL of ours there is replaced); otherwise stdout."
+)
 @click.option("--pem", "as_pem", is_flag=True, help="PEM instead of DER.")
+@click.option("--force", is_flag=True, help="Overwrite also what is no CRL of ours.")
 @passphrase_option
 @pass_session
-def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> None:
+def crl(session: Session, name: str | None, out: Path | None, as_pem: bool, force: bool) -> None:
     """The certificate revocation list, signed now.
 
     An issuing CRL is good for 30 days, a root's for 400. Web servers need the CRLs of all authorities in their chain: gatekey bundle gives them together.
@@ -39,7 +42,7 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
     which = authority.record(name).name if name else [record.name for record in authority.need("people") if record.role != "root"][-1]
     if out and not files.special(out):
         files.writable_folder(out.parent)
-        files.absent([out], force=True)
+        files.absent([out], force=force or _holds_our_crl(authority, out))
     elif not (out or session.json or as_pem) and sys.stdout.isatty():
         raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
     made = crls.make(authority, which) if authority.has_key(which) else crls.current(authority, which)
@@ -66,12 +69,29 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool) -> N
     session.words(f"CRL {made.number} of {which}: {made.entries} revoked, good until {day(made.next_update)}")
 
 
+def _holds_our_crl(authority: Authority, path: Path) -> bool:
+    """Whether CRLs of this authority lie there and nothing else: such a file is written anew again and again, so it may be replaced."""
+    from ..x509 import signature
+    from ..x509.crl import read_crl
+    from ..x509.sniff import sniff
+
+    keys = [authority.issuing(record.name).certificate.spki for record in authority.records()]
+    try:
+        found = sniff(files.read(path))
+        lists = [read_crl(der) for kind, der in found if kind == "crl"]
+    except GatekeyError:
+        return False
+    return len(lists) == len(found) and all(any(signature.verify(key, one.algorithm, one.signature, one.tbs) for key in keys) for one in lists)
+
+
 @click.command("bundle", cls=Verb)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="The folder to write; its files switch as a whole.")
+@click.option("--force", is_flag=True, help="Take the place of other people's files and links of these names, too.")
 @click.option("--timer", is_flag=True, help="Print a systemd service and timer that run this daily, and end.")
+@click.option("--reload", metavar="UNIT", help="With --timer: the web server's unit on this host (nginx, apache2, ...), which is reloaded after each run.")
 @passphrase_option
 @pass_session
-def bundle(session: Session, out: Path | None, timer: bool) -> None:
+def bundle(session: Session, out: Path | None, force: bool, timer: bool, reload: str | None) -> None:
     """The folder of files that a web server needs: trust chain, every CRL of it, deny lists, who is who.
 
     \b
@@ -82,9 +102,17 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
       manifest.json      hashes, revocation number, and until when it is good
 
     Run it at least weekly even when nothing happens: a CRL that has run out shuts everybody out. A CRL older than a day is signed again here.
+
+    A web server reads the folder when it is reloaded, not before: after each run reload it, or let gatekey agent do it.
+
+    \b
+      gatekey bundle --out /etc/gatekey/bundle && systemctl reload nginx
+      gatekey bundle --out /etc/gatekey/bundle --timer --reload nginx
     """
+    if reload and not timer:
+        raise click.UsageError("--reload goes with --timer; here say: gatekey bundle --out DIR && systemctl reload UNIT")
     if timer:
-        say.result(_timer(session, out))
+        say.result(_timer(session, out, reload))
         return
     if out is None:
         raise click.UsageError("say where: --out DIR")
@@ -92,7 +120,11 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
     if out.exists() and not out.is_dir():
         raise Malformed("not-a-folder", f"{out} is not a folder")
     files.writable_folder(out)
-    made = bundles.publish(authority, out)
+    try:
+        made = bundles.publish(authority, out, force=force)
+    except Conflict as there:
+        there.hint += "; --force takes its place"
+        raise
     for sentence in (*crls.warnings(authority), *bundles.warnings(authority), *ends.warnings(authority, within=None)):
         say.warn(sentence)
     again = made.fresh_until - crls.WARN
@@ -109,38 +141,44 @@ def bundle(session: Session, out: Path | None, timer: bool) -> None:
     session.words(f"revocation {made.number}; good until {day(made.fresh_until)}: run this again before {day(again)} (--timer prints a daily systemd timer)")
 
 
-def _timer(session: Session, out: Path | None) -> str:
-    home, folder = session.place.absolute(), (out or Path("/etc/gatekey")).absolute()
+def _timer(session: Session, out: Path | None, reload: str | None) -> str:
+    from .. import config
+    from ..web.unit import credential
+
+    home, folder = session.place.absolute(), (out or Path("/etc/gatekey/bundle")).absolute()
     command = " ".join(_unit_word(str(word)) for word in (Path(sys.argv[0]).absolute(), "--home", home, "bundle", "--out", folder))
     # Read-only homes would shut the service out of a ledger or a folder that lies in one.
     in_a_home = any(path.is_relative_to(place) for path in (home, folder) for place in ("/home", "/root", "/run/user"))
-    return f"""# /etc/systemd/system/gatekey-bundle.service
-[Unit]
-Description=Gatekey: renew the bundle for the web server
-
-[Service]
-Type=oneshot
-ExecStart={command}
-ExecStartPost=/usr/bin/systemctl reload nginx
-LoadCredential=gatekey-passphrase:/etc/gatekey.passphrase
-NoNewPrivileges=yes
-ProtectSystem=yes
-ProtectHome={"no" if in_a_home else "read-only"}
-PrivateTmp=yes
-
-# /etc/systemd/system/gatekey-bundle.timer
-[Unit]
-Description=Gatekey: renew the bundle daily
-
-[Timer]
-OnCalendar=daily
-RandomizedDelaySec=1h
-Persistent=yes
-
-[Install]
-WantedBy=timers.target
-
-# then: systemctl daemon-reload && systemctl enable --now gatekey-bundle.timer"""
+    lines = [
+        "# /etc/systemd/system/gatekey-bundle.service",
+        "[Unit]",
+        "Description=Gatekey: renew the bundle for the web server",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"ExecStart={command}",
+        *([f"ExecStartPost=/usr/bin/systemctl reload {_unit_word(reload)}"] if reload else []),
+        *credential(config.load(session.place)),
+        "NoNewPrivileges=yes",
+        "ProtectSystem=yes",
+        f"ProtectHome={'no' if in_a_home else 'read-only'}",
+        "PrivateTmp=yes",
+        "",
+        "# /etc/systemd/system/gatekey-bundle.timer",
+        "[Unit]",
+        "Description=Gatekey: renew the bundle daily",
+        "",
+        "[Timer]",
+        "OnCalendar=daily",
+        "RandomizedDelaySec=1h",
+        "Persistent=yes",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+        "",
+        "# then: systemctl daemon-reload && systemctl enable --now gatekey-bundle.timer",
+    ]
+    return "\n".join(lines)
 
 
 def _unit_word(word: str) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ..config import Config
 
+#: Where every unit of ours looks for the passphrase.
+PASSPHRASE = "/etc/gatekey/passphrase"
+
 
 def unit(config: Config) -> str:
     """The text of gatekey.service for this home."""
@@ -19,8 +22,6 @@ def unit(config: Config) -> str:
     writable = [str(home)] if not state else []
     if config.publish:
         writable.append(str(config.publish.parent))
-    said = "# The passphrase of the keys: one line, root:root 0600. systemd hands it to the service and to nobody else."
-    credential = [] if config.unencrypted_keys else [said, "LoadCredential=gatekey-passphrase:/etc/gatekey/passphrase"]
     capability = "CAP_NET_BIND_SERVICE" if low else ""
     lines = [
         "# gatekey serve --unit > /etc/systemd/system/gatekey.service && systemctl daemon-reload && systemctl enable --now gatekey",
@@ -41,7 +42,7 @@ def unit(config: Config) -> str:
         "TimeoutStopSec=60",
         "Restart=on-failure",
         "RestartSec=2",
-        *credential,
+        *credential(config),
         *(["StateDirectory=gatekey", "StateDirectoryMode=0700"] if state else []),
         "RuntimeDirectory=gatekey",
         "RuntimeDirectoryMode=0755",
@@ -83,6 +84,14 @@ def unit(config: Config) -> str:
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def credential(config: Config) -> list[str]:
+    """The lines that hand the passphrase to a unit; none where the keys have none, or the configuration says where it lies."""
+    if config.unencrypted_keys or config.passphrase_file:
+        return []
+    said = "# The passphrase of the keys: one line, root:root 0600. systemd hands it to the service and to nobody else."
+    return [said, f"LoadCredential=gatekey-passphrase:{PASSPHRASE}"]
 
 
 def _low(listen: str) -> bool:

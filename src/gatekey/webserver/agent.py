@@ -150,7 +150,7 @@ class Agent:
         server.openssl_takes(contents[CHAIN], contents[CRLS], (len(fresh.authorities), len(fresh.crls)))
         _take_over(self.config.target, contents)
         # From here on the target has either the old files or the new ones. If this is the last that happens, the next call finds them not loaded: step 4.
-        files.switch(self.config.target, dict(contents), f"{fresh.number}-{fresh.made_at}")
+        files.switch(self.config.target, dict(contents), f"{fresh.number}-{fresh.made_at}", over=contents)
         self._there, self._target_seen = self._in_place(fresh), self._target.stamp()
         self._status = self._status._replace(installed_at=self._now(), roots=tuple(sorted(memory.roots or fresh.roots)))
         if not memory.roots:
@@ -303,7 +303,7 @@ def _take_over(target: Path, names: Mapping[str, bytes]) -> None:
     """Files that somebody copied into the target become links to the same bytes, so that the switch that follows is one for all of them."""
     plain = {name: (target / name).read_bytes() for name in names if (target / name).is_file() and not (target / name).is_symlink()}
     if plain:
-        files.switch(target, {**plain, "before-the-agent.txt": b"What was here before the agent came.\n"}, "before")
+        files.switch(target, {**plain, "before-the-agent.txt": b"What was here before the agent came.\n"}, "before", over=plain)
 
 
 def _point(target: Path, name: str) -> None:

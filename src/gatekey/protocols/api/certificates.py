@@ -201,7 +201,7 @@ def sign(ask: Ask) -> Wish:
         ask.authority, said["profile"], asked, days=said.get("days"), door="api", device=said.get("device", ""), idempotency=ask.key
     )
     notes = tuple(f"the request also asks for {wish}; that is the authority's to say, and it was not followed" for wish in asked.wants)
-    return _wish(ask, request, holder, None, alone=holder.kind == "person", notes=notes)
+    return _wish(ask, request, holder, None, alone=holder.alone, notes=notes)
 
 
 def renew(ask: Ask) -> Wish:
