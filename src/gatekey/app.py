@@ -397,7 +397,8 @@ def _need_serve() -> None:
 
     missing = [name for name in ("uvicorn", "httptools", "prometheus_client", "structlog") if find_spec(name) is None]
     if missing:
-        raise Misconfigured("no-extra", f"the service needs packages that are not installed: {', '.join(missing)}", hint="pip install 'gatekey[serve]'")
+        message = f"the service needs packages that are not installed: {', '.join(missing)}"
+        raise Misconfigured("no-extra", message, hint="pip install '.[serve]' in the checkout of Gatekey")
 
 
 def _ask_once(passphrase: Passphrase | None) -> Passphrase | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed, Unavailable
 from gatekey.ports import SystemEntropy
-from gatekey.webserver import check, checks_names, door
+from gatekey.webserver import check, checks_names, door, revocation
 from gatekey.webserver.check import CHECKS, OPEN, PASS, UNSURE, Identities, Identity, Report, Target, chosen, parse_target
 from gatekey.webserver.check_table import BY_NAME, BY_NUMBER
 from gatekey.webserver.ear import Heard
@@ -554,6 +554,33 @@ def test_a_canary_stands_in_for_a_revoked_certificate() -> None:
         report = run(port, identities, only=("6", "7", "33", "34"), revoke=lambda: gone.add("gatekey-probe"))
     assert [outcome.verdict for outcome in report.outcomes] == [PASS] * 4
     assert "s after the revocation began" in report.outcomes[2].said
+
+
+@pytest.mark.parametrize(("known", "said", "fix"), [
+    (False, "nothing reloaded the web server, or it reads no CRL", "after every revocation: systemctl reload nginx"),
+    (True, "it reads the CRLs that are published, but nothing reloaded", "gatekey bundle --out DIR && systemctl reload nginx"),
+])  # fmt: skip
+def test_nothing_reloads_the_server(known: bool, said: str, fix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revocation that stands in the folder and is not felt: most of all nobody told the server, and then that is the line to type."""
+    monkeypatch.setattr(revocation, "MOST_SECONDS", 0.2)
+    pki = make_pki()
+    with little(good_app, pki) as port:
+        identities = Identities(good=identity(pki.client("ann")), canary=identity(pki.client("gatekey-probe")))
+        report = run(port, identities, only=("6", "33"), revoke=lambda: None, reads_crl=known)
+    assert report.opened == (6, 33)
+    for outcome in report.outcomes:
+        assert said in outcome.said
+        assert fix in outcome.fix("nginx")
+
+
+@pytest.mark.parametrize(("beside", "hint"), [(True, "--bundle DIR"), (False, "beside the authority")])
+def test_how_a_revocation_could_be_tried(beside: bool, hint: str) -> None:
+    pki = make_pki()
+    with little(good_app, pki) as port:
+        expired = identity(pki.client("eve")) if beside else None  # only an authority makes one
+        report = run(port, Identities(good=identity(pki.client("ann")), expired=expired), only=("6", "33", "34"))
+    assert report.unsure == (6, 33, 34)
+    assert all(hint in outcome.hint for outcome in report.outcomes)
 
 
 # Freshness of the lists

@@ -110,6 +110,7 @@ def check(
 
         identities, revoke = _probes(session, authority, bundle)
         target = target._replace(roots=target.roots + trust.roots(authority))
+    published = bundle or (authority.config.publish if authority else None)
     shown = sys.stderr.isatty() and not session.quiet
     report = checks.run(
         target,
@@ -120,13 +121,25 @@ def check(
         now=SystemClock().now(),
         entropy=SystemEntropy(),
         revoke=revoke,
-        bundle=bundle or (authority.config.publish if authority else None),
+        bundle=published,
+        reads_crl=published is not None and _nginx_reads(published, target.host),
     )
     if session.json:
         say.as_json(report.as_json())
     else:
         _tell(session, report)
     raise click.exceptions.Exit(report.exit_code)
+
+
+def _nginx_reads(bundle: Path, host: str) -> bool:
+    """Whether the nginx of this machine, if there is one, serves this host and names the CRLs of this folder."""
+    import re
+
+    from .webserver import running_nginx
+
+    dump = running_nginx() or ""
+    crl = re.search(rf"^\s*ssl_crl\s+\"?{re.escape(str(bundle.absolute() / 'all.crl.pem'))}\"?;", dump, re.MULTILINE)
+    return crl is not None and re.search(rf"^\s*server_name\s[^;]*(?<=\s){re.escape(host)}[\s;]", dump, re.MULTILINE) is not None
 
 
 def _list(session: Session) -> None:

@@ -23,7 +23,7 @@ def serve(session: Session, unit: bool, sockets: bool) -> int:
       TERM, INT   finish what was begun, then end
       HUP         read gatekey.toml again (all but the addresses) and replace every worker; no request is dropped
 
-    Needs the extra: pip install 'gatekey[serve]'. docs/service.md tells the rest.
+    Needs the extra: pip install '.[serve]' in the checkout. docs/service.md tells the rest.
     """
     from .. import app, config
 

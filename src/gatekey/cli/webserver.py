@@ -162,17 +162,22 @@ def _dump(session: Session, running: Path | None) -> str:
         from .inputs import read
 
         return read(running, 16 * 1024 * 1024).decode("utf-8", "replace")
+    dump = running_nginx()
+    if dump == "":
+        session.words("note: nginx -T could not be read here, so what other sites of this nginx share is not known; give its output with --running FILE")
+    return dump or ""
+
+
+def running_nginx() -> str | None:
+    """What the nginx of this machine runs with, as `nginx -T` prints it; None without an nginx, "" when it does not say."""
     import shutil
     import subprocess
 
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if not program:
-        return ""
-    done = subprocess.run([program, "-T"], capture_output=True, text=True, check=False, timeout=20)
-    if done.returncode:
-        session.words("note: nginx -T could not be read here, so what other sites of this nginx share is not known; give its output with --running FILE")
-        return ""
-    return done.stdout
+        return None
+    done = subprocess.run([program, "-T"], capture_output=True, text=True, errors="replace", check=False, timeout=20)
+    return "" if done.returncode else done.stdout
 
 
 def _with_counts(session: Session, site: Site) -> Site:

@@ -88,10 +88,12 @@ def run(
     revoke: Revoke | None = None,
     bundle: Path | None = None,
     seconds: float = MOST_SECONDS,
+    reads_crl: bool = False,
 ) -> Report:
     """All chosen checks of one site. `only` and `skip`: numbers or names. `now`: POSIX seconds. `seconds`: after these no connection is begun.
 
-    `revoke` takes `identities.canary` away and publishes that; `bundle` is the folder that the web server reads. Both may be missing.
+    `revoke` takes `identities.canary` away and publishes that; `bundle` is the folder that the web server reads. Both may be missing. `reads_crl`: it is known
+    that the web server's configuration names the CRLs of that folder.
     Raises Unavailable("site-unreachable", "site-without-tls"), Malformed("unknown-check", "bad-identity").
     """
     checks = chosen(only, skip)
@@ -102,7 +104,7 @@ def run(
     budget = Budget(MOST_CONNECTIONS, seconds, site.patience)
     door = Door(site, identities, budget, entropy, now)
     reachable(door)
-    play = Revocation(door, identities.canary, revoke)
+    play = Revocation(door, identities.canary, revoke, reads_crl=reads_crl)
     tries = _tries(door, play, bundle)
     found: dict[int, Finding] = {}
     for done, check in enumerate(sorted(checks, key=lambda one: one.number == _LAST)):
@@ -171,7 +173,8 @@ def _outcome(check: Check, found: dict[int, Finding]) -> Outcome:
     opened = finding.verdict == OPEN
     follows = next((number for number in check.after if opened and number in found and found[number].verdict == OPEN), 0)
     hint = finding.hint if finding.verdict == UNSURE else ""
+    fixes = (("any", finding.hint),) if finding.hint else tuple(check.fixes.items())
     return Outcome(
         check.number, check.name, check.title, finding.verdict, finding.said, finding.request, finding.answer, hint,
-        tuple(check.fixes.items()) if opened else (), follows,
+        fixes if opened else (), follows,
     )  # fmt: skip

@@ -34,7 +34,7 @@ _TRUST = {
     "envoy": "validation_context: trusted_ca people-chain.pem, no trust_chain_verification: ACCEPT_UNTRUSTED",
 }
 _CRL = {
-    "nginx": "ssl_crl all.crl.pem; and a reload after every revocation",
+    "nginx": "ssl_crl all.crl.pem; and after every revocation: systemctl reload nginx  # gatekey agent does it by itself",
     "apache": "SSLCARevocationFile all.crl.pem and SSLCARevocationCheck chain  # without the second line the first does nothing",
     "haproxy": "bind ... crl-file all.crl.pem, without crt-ignore-err",
     "caddy": "has no CRL: lock by issuer and serial, or ask the decision endpoint with forward_auth",

@@ -10,7 +10,10 @@ PASS, OPEN, UNSURE = "pass", "open", "cannot-tell"
 
 
 class Finding(NamedTuple):
-    """What one try of a check showed. `said`: one sentence. `request` and `answer`: what was tried and the face of what came back, both maybe ""."""
+    """What one try of a check showed. `said`: one sentence. `request` and `answer`: what was tried and the face of what came back, both maybe "".
+
+    `hint`: how to find out what could not be told; or what mends it, where that is known better than the table knows it.
+    """
 
     verdict: str
     said: str

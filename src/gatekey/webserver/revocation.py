@@ -22,15 +22,22 @@ _PAUSE = 0.05
 #: Old and new workers of a server overlap for a moment after a reload.
 _SETTLING = 1.0
 
+#: What mends it when the lists are read already.
+RELOAD = "reload it after every revocation: gatekey agent does, or by hand gatekey bundle --out DIR && systemctl reload nginx"
+
 #: Revokes the canary and publishes that, as the authority does it; returns when it is published.
 Revoke = Callable[[], None]
 
 
 class Revocation:
-    """What was seen. `trouble`: why there was nothing to see, or "". Complete after `play`; what became of the WebSocket says `socket_ended`."""
+    """What was seen. `reads_crl`: the web server is known to be configured for the CRLs that are published.
 
-    def __init__(self, door: Door, canary: Identity | None, revoke: Revoke | None) -> None:
+    `trouble`: why there was nothing to see, or "". Complete after `play`; what became of the WebSocket says `socket_ended`.
+    """
+
+    def __init__(self, door: Door, canary: Identity | None, revoke: Revoke | None, *, reads_crl: bool = False) -> None:
         self.door = door
+        self.reads_crl = reads_crl
         self.canary = canary
         self.revoke = revoke
         self.trouble = "" if canary and revoke else "there is no certificate that may be revoked for the test"
@@ -118,7 +125,11 @@ class Revocation:
             if not self._still_in(answer):
                 return Finding(PASS, f"refused {time.monotonic() - began:.2f} s after the revocation began: {answer.face}", what.words, answer.face)
             if time.monotonic() > end:
-                return Finding(OPEN, f"still let in {MOST_SECONDS:g} s after the revocation", what.words, answer.face)
+                still = f"still let in {MOST_SECONDS:g} s after the revocation"
+                if self.reads_crl:
+                    server = self.door.server or "the web server"
+                    return Finding(OPEN, f"{still}: it reads the CRLs that are published, but nothing reloaded {server}", what.words, answer.face, RELOAD)
+                return Finding(OPEN, f"{still}: nothing reloaded the web server, or it reads no CRL", what.words, answer.face)
             time.sleep(_PAUSE)
 
     def _poll_kept(self, what: Knock, line: Line | None, began: float) -> Finding:
