@@ -20,6 +20,7 @@ from .errors import Malformed, Refused
 from .keys import material
 from .lifecycle import Released
 from .model.holder import Holder, each_once
+from .model.passwords import chosen
 from .model.record import CertificateRecord, Taken
 from .ports import Clock, Entropy
 from .x509 import pem, pkcs12
@@ -84,6 +85,8 @@ class Authority:
         """Makes an authority in `home`, which must be new or empty. Raises Conflict, Refused or Misconfigured; then nothing is left behind."""
         if passphrase is None and not unencrypted_keys:
             raise Refused("no-passphrase", "the keys need a passphrase", hint="passphrase=..., or unencrypted_keys=True if the disk is safe enough")
+        if passphrase is not None:
+            chosen(passphrase.encode())
         founding = app.Founding(name, flat, key_type, days, url, each_once(permit_domains, "permit_domains"), (), unencrypted_keys)
         return cls(app.create_authority(Path(home), founding, passphrase=_secret(passphrase), clock=clock, entropy=entropy))
 

@@ -158,6 +158,14 @@ def test_init_as_json(tmp_path: Path) -> None:
     assert [one["authority"] for one in told["authorities"]] == ["people-root", "people", "servers-root", "servers"]
 
 
+def test_init_with_an_administrator_is_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = typed("--home", tmp_path / "new", "init", "Kitty CA", "--unencrypted-keys", "--admin", "boss", "--json").json
+    assert told["administrator"]["holder"] == "boss"
+    assert told["administrator"]["files"] == ["boss.key", "boss.crt", "boss.chain.crt", "boss.p12"]
+    assert typed("--home", tmp_path / "new", "people", "show", "boss", "--json").json["roles"] == ["administrator"]
+
+
 def test_help_of_every_verb_can_be_had_without_an_authority() -> None:
     from kit import reference
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kit import administrator, town
@@ -100,6 +100,36 @@ def test_p12_of_what_is_there(admin: Administrator) -> None:
     assert len(x509.load_pem_x509_certificates(Path("files/for-curl.pem").read_bytes())) == 2
 
 
+def test_a_key_under_a_password(admin: Administrator) -> None:
+    """The key that somebody brings may be encrypted; its password lies in a file that nobody else reads."""
+    admin("issue", "client", "ann")
+    key = load_pem_private_key(Path("ann.key").read_bytes(), None)
+    Path("sealed.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a s\xe9cret")))
+    Path("sealed.pw").touch(0o600)
+    Path("sealed.pw").write_bytes(b"a s\xe9cret\n")
+    with_key = ("--key", "sealed.key", "--key-password-file", "sealed.pw")
+    admin("request", "kim", *with_key)
+    assert x509.load_pem_x509_csr(Path("kim.csr").read_bytes()).public_key() == key.public_key()
+    admin("p12", "ann.crt", *with_key, "--out", "again.p12")
+    admin("renew", "ann", *with_key, "--out", "renewed")
+    assert belongs("ann.key", certificate("renewed/ann.crt"))
+
+
+def test_a_p12_without_a_chain_beside_it(admin: Administrator) -> None:
+    """The issuing CA is taken from the authority when that is at hand; otherwise it is said that it is missing."""
+    admin("issue", "client", "ann")
+    Path("away").mkdir()
+    Path("ann.crt").rename("away/ann.crt")
+    words = ("p12", "away/ann.crt", "--key", "ann.key")
+    made = admin(*words, "--out", "here.p12")
+    assert "not at hand" not in made.err
+    held = pkcs12.load_pkcs12(Path("here.p12").read_bytes(), password(made.err).encode())
+    assert [common_name(one.certificate) for one in held.additional_certs] == [f"{administrator.NAME} people"]
+    alone = administrator.typed("--home", admin.folder / "nowhere", *words, "--out", "alone.p12")
+    assert "CN=Kitty CA people, which issued this one, is not at hand and not in the file; give it with --chain FILE" in alone.err
+    assert pkcs12.load_pkcs12(Path("alone.p12").read_bytes(), password(alone.err).encode()).additional_certs == []
+
+
 def test_issue_server(admin: Administrator) -> None:
     answer = admin("issue", "server", "app.example", "www.app.example", "192.0.2.1", "--ip", "2001:db8::1")
     assert answer.lines == ["app.example.key", "app.example.crt", "app.example.chain.crt"]
@@ -148,13 +178,15 @@ def test_request_needs_no_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     answer = administrator.typed("request", "ann", "--email", "ann@example.com")
     assert (answer.code, answer.lines) == (0, ["ann.csr"])
-    assert "gatekey issue client ann --csr ann.csr" in answer.err
+    assert answer.err.endswith("which says: gatekey issue client ann --email ann@example.com --csr ann.csr\n")
     asked = x509.load_pem_x509_csr(Path("ann.csr").read_bytes())
     assert asked.is_signature_valid
     assert asked.subject.rfc4514_string() == "CN=ann"
     administrator.typed("request", "--server", "app.example", "192.0.2.1", "--key-type", "rsa-2048", "--out", "deep/er")
     asked = x509.load_pem_x509_csr(Path("deep/er/app.example.csr").read_bytes())
     assert asked.is_signature_valid
+    several = administrator.typed("request", "--server", "b.example", "*.b.example", "192.0.2.2")
+    assert several.err.endswith("which says: gatekey issue server b.example '*.b.example' 192.0.2.2 --csr b.example.csr\n")
     administrator.typed("request", "bob", "--key", "ann.key")
     again = x509.load_pem_x509_csr(Path("bob.csr").read_bytes())
     assert load_pem_private_key(Path("ann.key").read_bytes(), None).public_key() == again.public_key()

@@ -67,6 +67,9 @@ def _wrong_files(folder: Path) -> None:
     (folder / "open.pw").write_text("everybody may read this\n")
     (folder / "open.pw").chmod(0o644)
     (folder / "empty.pw").touch(0o600)
+    for name, words in (("short.pw", "too short"), ("sealed.pw", "a secret")):
+        (folder / name).touch(0o600)
+        (folder / name).write_text(f"{words}\n")
     (folder / "taken").mkdir()
     for name in ("kim.key", "kim.crt", "kim.p12", "kim.csr"):
         (folder / "taken" / name).write_text("something else\n")

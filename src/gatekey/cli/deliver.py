@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from .. import files
 from ..errors import Conflict, Refused
 from ..model.names import file_stem
@@ -70,6 +72,8 @@ def prepare(out: Path, wanted: Sequence[Path], password_file: Path | None, *, fo
     files.writable_folder(out)
     files.absent(wanted, force=force)
     if password_file is not None:
+        if any(password_file.absolute() == path.absolute() for path in wanted):
+            raise click.UsageError(f"--password-file names {password_file}, which is one of the files that are made here")
         files.writable_folder(password_file.parent)
         try:
             files.absent([password_file])

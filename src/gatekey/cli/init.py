@@ -11,11 +11,13 @@ import click
 
 from .. import app
 from ..authority import ceremony
-from ..errors import Misconfigured
+from ..errors import GatekeyError, Misconfigured, Refused
 from ..model.instants import day
 from ..model.keytypes import DEFAULT, MADE_HERE
-from . import say
-from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase_option
+from ..model.names import login_problem
+from ..model.passwords import chosen
+from . import deliver, issue, say
+from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase_option, refuse_without
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 @click.option("--root-csr", is_flag=True, help="The root is elsewhere: make keys and requests for the issuing CAs.")
 @click.option("--root-cert", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="An existing root that certifies our issuing CAs now.")
 @click.option("--root-key", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Its key; used for this alone and not kept.")
+@click.option(
+    "--root-key-password-file", type=click.Path(path_type=Path), metavar="F", help="With --root-key: a file whose first line is the password of that key."
+)
 @click.option("--admin", metavar="LOGIN", help="Also a certificate for yourself, with the role administrator.")
 @click.option("--unencrypted-keys", is_flag=True, help="Keys without a passphrase. Whoever reads the disk is the authority.")
 @passphrase_option
@@ -50,6 +55,7 @@ def init(
     root_csr: bool,
     root_cert: Path | None,
     root_key: Path | None,
+    root_key_password_file: Path | None,
     admin: str | None,
     unencrypted_keys: bool,
 ) -> None:
@@ -67,6 +73,8 @@ def init(
     """
     if (root_cert is None) != (root_key is None):
         raise click.UsageError("--root-cert and --root-key belong together")
+    if root_key is None:
+        refuse_without({"--root-key-password-file": root_key_password_file}, "--root-key")
     if (root_csr or root_cert) and (flat or days is not None):
         raise click.UsageError("with a root that exists there is nothing for --flat and --days to say")
     if root_csr and (root_cert or admin or domains or ips):
@@ -75,8 +83,10 @@ def init(
     ceremony.refuse_words(name, url, domains, ips, flat=flat)
     home = session.place
     app.refuse_taken(home)  # before anybody thinks of a passphrase
+    if admin:
+        _refuse_administrator(admin)
     passphrase, file = _passphrase(session, unencrypted=unencrypted_keys)
-    root = _existing_root(root_cert, root_key) if root_cert and root_key else None
+    root = _existing_root(root_cert, root_key, root_key_password_file) if root_cert and root_key else None
     founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file, root_csr, root)
     if key_type.startswith("rsa-"):
         session.words(f"making {'one' if flat else 'four'} {key_type} key{'' if flat else 's'}; this takes some seconds")
@@ -84,18 +94,20 @@ def init(
     if root_csr:
         _tell_requests(session, home)
     elif session.json:
-        say.as_json({"home": str(home), "name": name, "flat": flat, "authorities": [_account(authority, record.name) for record in authority.records()]})
+        made = {"home": str(home), "name": name, "flat": flat, "authorities": [_account(authority, record.name) for record in authority.records()]}
+        say.as_json({**made, **({"administrator": issue.account(authority, _administrator(session, authority, admin))} if admin else {})})
     else:
         _tell(session, authority, home)
-    if admin:
-        _administrator(session, authority, admin)
+        if admin:
+            session.words()
+            issue.report(session, authority, _administrator(session, authority, admin))
 
 
-def _existing_root(certificate: Path, key: Path) -> tuple[Certificate, PrivateKey]:
+def _existing_root(certificate: Path, key: Path, password_file: Path | None) -> tuple[Certificate, PrivateKey]:
     from ..x509.certificate import read_certificate
     from .inputs import of_kind, private_key
 
-    return read_certificate(of_kind(certificate, "certificate")), private_key(key)
+    return read_certificate(of_kind(certificate, "certificate")), private_key(key, password_file, option="--root-key-password-file")
 
 
 def _tell_requests(session: Session, home: Path) -> None:
@@ -123,7 +135,7 @@ def _passphrase(session: Session, *, unencrypted: bool) -> tuple[Callable[[], by
             raise click.UsageError("--unencrypted-keys and --passphrase-file exclude each other")
         return None, None
     if found:
-        secret = app.passphrase_from(found)
+        secret = chosen(app.passphrase_from(found))
         return lambda: secret, None
     if sys.stdin.isatty():
         secret = ask_new_passphrase()
@@ -173,10 +185,21 @@ def _tell(session: Session, authority: Authority, home: Path) -> None:
     session.words("next:  gatekey issue server HOST    gatekey issue client NAME    gatekey trust")
 
 
-def _administrator(session: Session, authority: Authority, login: str) -> None:
-    from ..authority import access
-    from .issue import Wishes, issue_client
+def _refuse_administrator(login: str) -> None:
+    """Refuses a login that cannot be one, and files that stand in the way, before there is an authority."""
+    if problem := login_problem(login):
+        raise Refused("bad-login", problem, hint="--admin takes a login, for example ann or ann-miller")
+    to = deliver.places(Path(), login)
+    try:
+        deliver.prepare(Path(), [to.key, to.crt, to.chain, to.p12], None, force=False)
+    except GatekeyError as there:
+        there.hint = f"the files of --admin {login} are written here: move what is there away, or run it in another folder"
+        raise
 
-    session.words()
-    issue_client(session, authority, login, Wishes(groups=("administrators",)))
+
+def _administrator(session: Session, authority: Authority, login: str) -> issue.Made:
+    from ..authority import access
+
+    made = issue.issue_client(session, authority, login, issue.Wishes(groups=("administrators",)))
     access.set_roles(authority, login, add=("administrator",))
+    return made

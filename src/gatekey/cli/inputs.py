@@ -80,8 +80,11 @@ def csr(path: Path) -> Csr:
     return request
 
 
-def private_key(path: Path) -> PrivateKey:
-    """A private key in any usual form; an encrypted one asks for its password on a terminal."""
+def private_key(path: Path, password_file: Path | None = None, *, option: str = "--key-password-file") -> PrivateKey:
+    """A private key in any usual form; the password of an encrypted one is the first line of a file, or is asked for on a terminal.
+
+    `option`: how the verb calls that file.
+    """
     from ..keys.material import load
 
     data = read(path)
@@ -90,14 +93,18 @@ def private_key(path: Path) -> PrivateKey:
         what = " and ".join(NAMES.get(kind, kind) for kind in sorted(kinds))
         raise Malformed("wrong-kind", f"{name_of(path)} holds {what}, not a private key", hint="give NAME.key", found=sorted(kinds))
     if "encrypted-private-key" in kinds or b"ENCRYPTED" in data:
-        return load(data, ask_password(f"password of {name_of(path)}: ", f"{name_of(path)} is encrypted").encode())
+        if password_file:
+            from ..app import passphrase_from
+
+            return load(data, passphrase_from(password_file))
+        return load(data, ask_password(f"password of {name_of(path)}: ", f"{name_of(path)} is encrypted", option=option).encode())
     return load(data)
 
 
-def ask_password(prompt: str, why: str) -> str:
-    """Asks on a terminal. Raises Misconfigured elsewhere."""
+def ask_password(prompt: str, why: str, *, option: str = "--password-file") -> str:
+    """Asks on a terminal. Raises Misconfigured elsewhere, and names the option that the verb has for it."""
     if not sys.stdin.isatty():
-        raise Misconfigured("no-password", f"{why} and nothing gives its password", hint="say --password-file FILE, or run it on a terminal")
+        raise Misconfigured("no-password", f"{why} and nothing gives its password", hint=f"say {option} FILE, or run it on a terminal")
     import getpass
 
     return getpass.getpass(prompt)

@@ -17,13 +17,14 @@ from ..errors import GatekeyError, Refused
 from ..model.instants import DAY, day, iso
 from ..model.keytypes import DEFAULT, MADE_HERE, ML_DSA_OPENSSL, is_ml_dsa
 from . import deliver, say
-from .session import Family, Session, Verb, out_option, pass_session, passphrase_option
+from .session import Family, Session, Verb, key_password_option, out_option, pass_session, passphrase_option, refuse_without
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..keys.material import PrivateKey
     from ..lifecycle import Released
     from ..model.holder import Holder
+    from ..model.record import CertificateRecord
     from ..model.request import Request
     from ..x509.csr import Csr
 
@@ -36,13 +37,20 @@ class Wishes(NamedTuple):
     device: str = ""
     groups: tuple[str, ...] = ()
     days: int | None = None
-    key_type: str = DEFAULT
+    key_type: str | None = None
     csr: Path | None = None
     target: str = "any"
     out: Path = Path()
     password_file: Path | None = None
     force: bool = False
     profile: str = "client"
+
+
+class Made(NamedTuple):
+    """What a verb has issued, and the files it has written."""
+
+    released: Released
+    files: list[str]
 
 
 @click.group("issue", cls=Family)
@@ -58,7 +66,7 @@ def issue() -> None:
 @click.option("--group", "groups", multiple=True, metavar="G", help="Puts the person into a group. May be repeated.")
 @click.option("--profile", default="client", show_default=True, metavar="P", help="Under which words: client-short, device, or one of your own for clients.")
 @click.option("--days", type=int, help="Days of validity (default: the profile's; 365 for client).")
-@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
+@click.option("--key-type", type=click.Choice(MADE_HERE), help=f"The kind of key to make (default: {DEFAULT}).")
 @click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="The person's own request (PEM or DER, - for stdin): only its public key is taken.")
 @click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="What the file is opened on.")
 @out_option
@@ -74,7 +82,7 @@ def client(
     groups: tuple[str, ...],
     profile: str,
     days: int | None,
-    key_type: str,
+    key_type: str | None,
     csr: Path | None,
     target: str,
     out: Path,
@@ -97,10 +105,11 @@ def client(
     What to do with the file on the device: gatekey help install
     """
     wishes = Wishes(email, display, device, groups, days, key_type, csr, target, out, password_file, force, profile)
-    issue_client(session, session.authority(writing=True), name, wishes)
+    authority = session.authority(writing=True)
+    report(session, authority, issue_client(session, authority, name, wishes))
 
 
-def issue_client(session: Session, authority: Authority, login: str, wishes: Wishes) -> None:
+def issue_client(session: Session, authority: Authority, login: str, wishes: Wishes) -> Made:
     """Key, certificate, chain and PKCS#12 for a person; nothing is left behind when it is refused."""
     to = deliver.places(wishes.out, login)
     wanted = [to.crt, to.chain]
@@ -111,12 +120,13 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
             raise click.UsageError(f"the profile {wishes.profile} is for machines, which take key and certificate as files; gatekey p12 makes other forms")
         wanted = [to.key, *wanted]
     elif request_file is None:
-        deliver.refuse_target(wishes.key_type, wishes.target)
+        deliver.refuse_target(wishes.key_type or DEFAULT, wishes.target)
+        _refuse_password(wishes.target, wishes.password_file)
         wanted = [to.key, *wanted, to.carried(wishes.target)]
-    elif wishes.password_file or wishes.target != "any" or wishes.key_type != DEFAULT:
+    elif wishes.password_file or wishes.target != "any" or wishes.key_type:
         raise click.UsageError("with --csr the key is not here, so there is no PKCS#12: --for, --key-type and --password-file do not apply")
-    deliver.prepare(wishes.out, wanted, wishes.password_file if wishes.target != "pem" else None, force=wishes.force)
-    key = _key(wishes.key_type) if request_file is None else None
+    deliver.prepare(wishes.out, wanted, wishes.password_file, force=wishes.force)
+    key = _key(wishes.key_type or DEFAULT) if request_file is None else None
     if request_file:
         _say_ignored(session, request_file, login)
     request, holder = requests.client(
@@ -135,12 +145,17 @@ def issue_client(session: Session, authority: Authority, login: str, wishes: Wis
     from ..authority.people import check
 
     check(holder._replace(devices=(wishes.device,) if wishes.device else ()))
-    _complete(session, authority, request, holder, key, to, wishes, alone=True)
+    return _complete(session, authority, request, holder, key, to, wishes, alone=True)
+
+
+def _refuse_password(target: str, password_file: Path | None) -> None:
+    if target == "pem":
+        refuse_without({"--password-file": password_file}, "a file that has a password; with --for pem the key is not encrypted")
 
 
 def _complete(
     session: Session, authority: Authority, request: Request, holder: Holder, key: PrivateKey | None, to: deliver.Files, wishes: Wishes, *, alone: bool = False
-) -> None:
+) -> Made:
     """Issues and hands over. The key is on disk before the certificate exists, so that no certificate is without its key; a refusal takes it away again."""
     staged = files.stage(to.key, deliver.key_pem(key), files.PRIVATE) if key else None
     try:
@@ -153,7 +168,7 @@ def _complete(
             staged.commit(force=wishes.force)
         deliver.write_certificate(authority, released, to, force=wishes.force)
         made = _hand_over(session, authority, released, holder, key, to, wishes) if key else []
-    _report(session, authority, released, ([str(to.key)] if key else []) + [str(to.crt), str(to.chain), *made])
+    return Made(released, ([str(to.key)] if key else []) + [str(to.crt), str(to.chain), *made])
 
 
 def _came_to_nothing(authority: Authority, request: Request, staged: files.Staged | None, trouble: BaseException) -> None:
@@ -214,7 +229,7 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
 @click.option("--ip", "ips", multiple=True, metavar="A", help="An address of the server. May be repeated.")
 @click.option("--profile", default="server", show_default=True, metavar="P", help="Under which words: server, or one of your own for servers.")
 @click.option("--days", type=int, help="Days of validity (default: the profile's; 375 for server, never above 397).")
-@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
+@click.option("--key-type", type=click.Choice(MADE_HERE), help=f"The kind of key to make (default: {DEFAULT}).")
 @click.option(
     "--csr",
     type=click.Path(path_type=Path),
@@ -225,7 +240,15 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
 @passphrase_option
 @pass_session
 def issue_server(
-    session: Session, hosts: tuple[str, ...], ips: tuple[str, ...], profile: str, days: int | None, key_type: str, csr: Path | None, out: Path, force: bool
+    session: Session,
+    hosts: tuple[str, ...],
+    ips: tuple[str, ...],
+    profile: str,
+    days: int | None,
+    key_type: str | None,
+    csr: Path | None,
+    out: Path,
+    force: bool,
 ) -> None:
     """A certificate for a web server.
 
@@ -236,12 +259,14 @@ def issue_server(
       gatekey issue server app.internal --ip 10.0.0.7 --key-type rsa-2048
       gatekey issue server app.example --csr app.csr
     """
+    if csr:
+        refuse_without({"--key-type": key_type}, "a key that is made here, not with --csr")
     authority = session.authority(writing=True)
     names = requests.server_names(hosts, ips)
     to = deliver.places(out, names.common_name or names.alternatives[0])
     request_file = _read_csr(csr)
     deliver.prepare(out, [to.crt, to.chain] if csr else [to.key, to.crt, to.chain], None, force=force)
-    key = None if request_file else _key(key_type)
+    key = None if request_file else _key(key_type or DEFAULT)
     if request_file:
         _say_ignored(session, request_file, hosts[0])
     spki = request_file.spki if request_file else _made(key).spki
@@ -249,7 +274,7 @@ def issue_server(
     request, holder = requests.server(
         authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex(), profile=profile
     )
-    _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force))
+    report(session, authority, _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force)))
     if any(is_ml_dsa(kind) for kind in (key.key_type if key else "", authority.issuing(request.issuer).key_type)):
         say.warn(f"web servers read {to.chain.name} with OpenSSL {ML_DSA_OPENSSL} or later only (Debian 12 has 3.0), and few browsers take it")
 
@@ -295,18 +320,19 @@ def sign(session: Session, csr: Path, profile: str, days: int | None, device: st
         return
     with _issued_anyway(released):
         deliver.write_certificate(authority, released, to, force=force)
-    _report(session, authority, released, [str(to.crt), str(to.chain)])
+    report(session, authority, Made(released, [str(to.crt), str(to.chain)]))
 
 
 @click.command("renew", cls=Verb)
 @click.argument("ref")
 @click.option("--new-key", is_flag=True, help="Make a new key (and a PKCS#12 for a person).")
 @click.option("--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Certify this key.")
+@key_password_option
 @click.option("--csr", type=click.Path(path_type=Path), metavar="F", help="Certify the key of this request; its names are not taken.")
 @click.option("--key-type", type=click.Choice(MADE_HERE), help="With --new-key: the kind of key (default: as before).")
 @click.option("--days", type=int, help="Days of validity (default: the profile's).")
 @click.option(
-    "--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="With --new-key or --key: what the file is opened on."
+    "--for", "target", type=click.Choice(deliver.TARGETS), help="With --new-key or --key, for a person: what the file is opened on (default: any)."
 )
 @out_option
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the PKCS#12 password is written (0600) instead of being shown.")
@@ -317,10 +343,11 @@ def renew(
     ref: str,
     new_key: bool,
     key_file: Path | None,
+    key_password_file: Path | None,
     csr: Path | None,
     key_type: str | None,
     days: int | None,
-    target: str,
+    target: str | None,
     out: Path,
     force: bool,
     password_file: Path | None,
@@ -341,6 +368,13 @@ def renew(
 
     if sum((new_key, key_file is not None, csr is not None)) > 1:
         raise click.UsageError("--new-key, --key and --csr exclude each other")
+    if not new_key:
+        refuse_without({"--key-type": key_type}, "--new-key")
+    if key_file is None:
+        refuse_without({"--key-password-file": key_password_file}, "--key")
+    if not new_key and key_file is None:
+        refuse_without({"--for": target, "--password-file": password_file}, "--new-key or --key: without the private key there is no file for a device")
+    _refuse_password(target or "any", password_file)
     authority = session.authority(writing=True)
     old = one(authority, ref, wanted=("valid", "not-yet-valid", "expired"))
     if old.kind == "authority":
@@ -349,12 +383,15 @@ def renew(
     to = deliver.places(out, old.title)
     wanted = [to.crt, to.chain] + ([to.key] if new_key else [])
     with_file = old.kind == "person" and (new_key or key_file is not None)
+    if old.kind != "person":
+        refuse_without({"--for": target, "--password-file": password_file}, f"people: {old.title} is a {old.kind}, which takes key and certificate as files")
+    target = target or "any"
     if with_file:
         wanted.append(to.carried(target))
-    key = private_key(key_file) if key_file else None
+    key = private_key(key_file, key_password_file) if key_file else None
     if with_file:
         deliver.refuse_target(key.key_type if key else kind, target)
-    deliver.prepare(out, wanted, password_file if with_file and target != "pem" else None, force=force)
+    deliver.prepare(out, wanted, password_file, force=force)
     if new_key:
         key = _key(kind)
     request_file = read_csr(csr) if csr else None
@@ -367,9 +404,9 @@ def renew(
         with _issued_anyway(released):
             deliver.write_certificate(authority, released, to, force=force)
             made = _hand_over(session, authority, released, holder, _made(key), to, wishes)
-        _report(session, authority, released, [str(to.crt), str(to.chain), *made])
+        report(session, authority, Made(released, [str(to.crt), str(to.chain), *made]))
     else:
-        _complete(session, authority, request, holder, key, to, wishes)
+        report(session, authority, _complete(session, authority, request, holder, key, to, wishes))
     session.words(f"the one before ({old.serial}) stays valid until {day(old.not_after)}; take it away with: gatekey revoke {old.serial} --reason superseded")
 
 
@@ -401,23 +438,32 @@ def _say_ignored(session: Session, csr: Csr, name: str) -> None:
         session.words(f"the request also asks for {wish}; that is the authority's to say")
 
 
-def _report(session: Session, authority: Authority, released: Released, made: list[str]) -> None:
-    record = next(r for r in authority.reads.by_serial(released.number) if r.id == released.id)
+def report(session: Session, authority: Authority, made: Made) -> None:
+    """Says what was issued, and which files there are."""
     if session.json:
-        say.as_json(
-            {
-                "serial": released.number,
-                "issuer": released.issuer,
-                "holder": record.holder,
-                "fingerprint": record.fingerprint,
-                "not_before": iso(record.not_before),
-                "not_after": iso(record.not_after),
-                "files": made,
-            }
-        )
+        say.as_json(account(authority, made))
         return
-    for file in made:
+    record = _record(authority, made.released)
+    for file in made.files:
         say.result(file)
     what = f"{record.title}{f' ({record.device})' if record.device else ''}"
     until = day(record.not_after) if record.not_after - record.not_before > 2 * DAY else iso(record.not_after)
-    session.words(f"issued {released.number} for {what} by {released.issuer}, valid until {until}")
+    session.words(f"issued {record.serial} for {what} by {record.issuer}, valid until {until}")
+
+
+def account(authority: Authority, made: Made) -> dict[str, object]:
+    """The same for JSON."""
+    record = _record(authority, made.released)
+    return {
+        "serial": record.serial,
+        "issuer": record.issuer,
+        "holder": record.holder,
+        "fingerprint": record.fingerprint,
+        "not_before": iso(record.not_before),
+        "not_after": iso(record.not_after),
+        "files": made.files,
+    }
+
+
+def _record(authority: Authority, released: Released) -> CertificateRecord:
+    return next(record for record in authority.reads.by_serial(released.number) if record.id == released.id)

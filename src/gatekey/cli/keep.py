@@ -66,12 +66,13 @@ def passphrase() -> None:
 def change(session: Session, new_passphrase_file: Path | None) -> None:
     """Encrypt all keys with another passphrase: all of them or none, also when it is interrupted."""
     from .. import app
+    from ..model.passwords import chosen
 
     authority = session.authority()
     for label in authority.keyring.labels()[:1]:
         authority.keyring.open(label)  # the old passphrase first: nothing is asked about the new one before it is known to be right
     if new_passphrase_file:
-        new = app.passphrase_from(new_passphrase_file)
+        new = chosen(app.passphrase_from(new_passphrase_file))
     elif sys.stdin.isatty():
         new = ask_new_passphrase()
     else:

@@ -9,15 +9,16 @@ import click
 from ..errors import Refused
 from ..ports import SystemClock, SystemEntropy
 from ..x509.certificate import Certificate, read_certificate
-from ..x509.names import common_name
+from ..x509.names import common_name, display
 from . import deliver, say
 from .inputs import certificates, private_key
-from .session import Session, Verb, pass_session
+from .session import Session, Verb, key_password_option, pass_session, refuse_without
 
 
 @click.command("p12", cls=Verb)
 @click.argument("cert", type=click.Path(path_type=Path))
 @click.option("--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="F", help="The private key of the certificate.")
+@key_password_option
 @click.option("--for", "target", type=click.Choice(deliver.TARGETS), default="any", show_default=True, help="What the file is opened on.")
 @click.option(
     "--chain",
@@ -33,12 +34,22 @@ from .session import Session, Verb, pass_session
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @pass_session
 def p12(
-    session: Session, cert: Path, key_file: Path, target: str, chain: Path | None, device: str, out: Path | None, password_file: Path | None, force: bool
+    session: Session,
+    cert: Path,
+    key_file: Path,
+    key_password_file: Path | None,
+    target: str,
+    chain: Path | None,
+    device: str,
+    out: Path | None,
+    password_file: Path | None,
+    force: bool,
 ) -> None:
     """Make a PKCS#12, an Apple profile or a PEM file for another device from what is there.
 
-    CERT is NAME.chain.crt (or NAME.crt; the issuing authority's certificate is then looked for in NAME.chain.crt beside it). The password is new and shown
-    once. If a device says that the password is wrong although it is right, it is the file format: take the other target.
+    CERT is NAME.chain.crt (or NAME.crt; the issuing authority's certificate is then looked for in NAME.chain.crt beside it, and at the authority of this
+    machine if there is one). The password is new and shown once. If a device says that the password is wrong although it is right, it is the file format:
+    take the other target.
 
     \b
       any      3DES and SHA-1: opens everywhere, also on old Windows, macOS, iOS and Android; safe because the password is random
@@ -46,22 +57,30 @@ def p12(
       apple    a profile for iPhone, iPad and Mac (.mobileconfig) with the same as `any` inside
       pem      key and chain as text, for curl and scripts; not encrypted
     """
+    if target != "apple":
+        refuse_without({"--device": device}, "--for apple: the other files do not say for which device they are")
+    if target == "pem":
+        refuse_without({"--password-file": password_file}, "a file that has a password; with --for pem the key is not encrypted")
     held = [read_certificate(der) for der in certificates(cert)]
     beside = cert.with_name(f"{cert.name.removesuffix('.crt')}.chain.crt")
+    complete = chain is not None or len(held) > 1 or cert.name.endswith(".chain.crt") or beside.is_file()
     if chain or (len(held) == 1 and beside.is_file()):
         held += [read_certificate(der) for der in certificates(chain or beside)]
-    key = private_key(key_file)
+    key = private_key(key_file, key_password_file)
     leaf = next((certificate for certificate in held if certificate.spki == key.spki), None)
     if leaf is None:
         raise Refused(
             "key-mismatch", f"the key in {key_file} does not belong to the certificate in {cert}", hint="give the key that was made with this certificate"
         )
     deliver.refuse_target(key.key_type, target)
-    if device and target != "apple":
-        raise click.UsageError("--device goes with --for apple: the other files do not say for which device they are")
+    if not any(one.subject == leaf.issuer and one.ca for one in held):
+        above = _ours(session, leaf)
+        if not above and not complete:
+            say.warn(f"the certificate of {display(leaf.issuer)}, which issued this one, is not at hand and not in the file; give it with --chain FILE")
+        held += above
     issuers = _issuers(leaf, held)
     place = out or deliver.places(Path(), leaf.common_name or leaf.serial).carried(target)
-    deliver.prepare(place.parent, [place], password_file if target != "pem" else None, force=force)
+    deliver.prepare(place.parent, [place], password_file, force=force)
     identity = deliver.Identity(
         key,
         leaf,
@@ -75,6 +94,22 @@ def p12(
         say.as_json({"file": str(place), "target": target})
     else:
         say.result(str(place))
+
+
+def _ours(session: Session, leaf: Certificate) -> list[Certificate]:
+    """What stands above the certificate, from the authority of this machine if there is one that issued it."""
+    from ..errors import GatekeyError
+    from ..x509.signature import verify
+
+    try:
+        authority = session.authority()
+        for record in authority.records():
+            above = authority.issuing(record.name).certificate
+            if above.subject == leaf.issuer and verify(above.spki, leaf.algorithm, leaf.signature, leaf.tbs):
+                return authority.chain(record.name)
+    except GatekeyError:  # none here, or none that can be read
+        return []
+    return []
 
 
 def _issuers(leaf: Certificate, held: list[Certificate]) -> list[Certificate]:

@@ -42,7 +42,9 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool, forc
     which = authority.record(name).name if name else [record.name for record in authority.need("people") if record.role != "root"][-1]
     if out and not files.special(out):
         files.writable_folder(out.parent)
-        files.absent([out], force=force or _holds_our_crl(authority, out))
+        files.absent([out], force=True)
+        if not force and not _holds_our_crl(authority, out):
+            files.absent([out])
     elif not (out or session.json or as_pem) and sys.stdout.isatty():
         raise Refused("binary-to-terminal", "a CRL in DER is not for a terminal", hint="say --pem, or --out FILE")
     made = crls.make(authority, which) if authority.has_key(which) else crls.current(authority, which)

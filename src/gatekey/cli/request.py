@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from ..model.keytypes import DEFAULT, MADE_HERE
 from ..model.names import Names, email_problem, host_problem, login_problem
 from ..x509 import pem
 from . import deliver, say
-from .session import Session, Verb, out_option, pass_session
+from .session import Session, Verb, key_password_option, out_option, pass_session, refuse_without
 
 
 @click.command("request", cls=Verb)
@@ -20,10 +21,21 @@ from .session import Session, Verb, out_option, pass_session
 @click.option("--server", is_flag=True, help="For a web server: NAME is a host name or address, and more may follow.")
 @click.option("--email", default="", help="For a person: the e-mail to ask for.")
 @click.option("--key", "key_file", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="A key that exists; it is not copied.")
-@click.option("--key-type", type=click.Choice(MADE_HERE), default=DEFAULT, show_default=True, help="The kind of key to make.")
+@key_password_option
+@click.option("--key-type", type=click.Choice(MADE_HERE), help=f"The kind of key to make (default: {DEFAULT}).")
 @out_option
 @pass_session
-def request(session: Session, names: tuple[str, ...], server: bool, email: str, key_file: Path | None, key_type: str, out: Path, force: bool) -> None:
+def request(
+    session: Session,
+    names: tuple[str, ...],
+    server: bool,
+    email: str,
+    key_file: Path | None,
+    key_password_file: Path | None,
+    key_type: str | None,
+    out: Path,
+    force: bool,
+) -> None:
     """Make a private key and a certificate request (CSR).
 
     Writes NAME.key (0600, not encrypted) and NAME.csr. Send the .csr to the authority; the .key stays here. Nothing else than this machine is needed.
@@ -37,10 +49,14 @@ def request(session: Session, names: tuple[str, ...], server: bool, email: str, 
     from ..x509.csr import encode_csr
     from .inputs import private_key
 
+    if key_file:
+        refuse_without({"--key-type": key_type}, "a key that is made here, not with --key")
+    else:
+        refuse_without({"--key-password-file": key_password_file}, "--key")
     wanted = _names(names, server=server, email=email)
     to = deliver.places(out, wanted.common_name or wanted.alternatives[0])
     deliver.prepare(out, [to.csr] if key_file else [to.key, to.csr], None, force=force)
-    key = private_key(key_file) if key_file else material.make(key_type)
+    key = private_key(key_file, key_password_file) if key_file else material.make(key_type or DEFAULT)
     der = encode_csr(wanted, key.spki, key.key_type, key.sign)
     if not key_file:
         files.put(to.key, deliver.key_pem(key), files.PRIVATE, force=force)
@@ -51,7 +67,8 @@ def request(session: Session, names: tuple[str, ...], server: bool, email: str, 
     say.result(str(to.csr))
     if not key_file:
         session.words(f"{to.key} is the private key: it stays here")
-    session.words(f"send {to.csr.name} to the authority, which says: gatekey {'issue server' if server else 'issue client'} {names[0]} --csr {to.csr.name}")
+    asked = ("server", *names) if server else ("client", names[0], *(("--email", email) if email else ()))
+    session.words(f"send {to.csr.name} to the authority, which says: {shlex.join(('gatekey', 'issue', *asked, '--csr', to.csr.name))}")
 
 
 def _names(words: tuple[str, ...], *, server: bool, email: str) -> Names:

@@ -76,9 +76,10 @@ def ask_new_passphrase() -> bytes:
     """Asks twice on a terminal. Raises Refused when the two differ or it is short."""
     import getpass
 
+    from ..model import passwords
+
     first = getpass.getpass("new passphrase for the keys: ")
-    if len(first) < 12:
-        raise Refused("passphrase-short", f"the passphrase has {len(first)} characters; 12 or more are needed", hint="a sentence of five words is easy to keep")
+    passwords.chosen(first.encode())
     if getpass.getpass("once more: ") != first:
         raise Refused("passphrase-differs", "the two passphrases are not the same", hint="try again")
     return first.encode()
@@ -188,6 +189,19 @@ def passphrase_option(function: F) -> F:
         metavar="F",
         help="A file whose first line is the passphrase of the keys.",
     )(function)
+
+
+def key_password_option(function: F) -> F:
+    """--key-password-file, for verbs that read somebody's private key."""
+    return click.option("--key-password-file", type=click.Path(path_type=Path), metavar="F", help="With --key: a file whose first line is its password.")(
+        function
+    )
+
+
+def refuse_without(given: dict[str, object], needed: str) -> None:
+    """Refuses options that would say nothing here. `given`: option -> its value; `needed`: with what they go."""
+    if idle := [option for option, value in given.items() if value]:
+        raise click.UsageError(f"{' and '.join(idle)} {'goes' if len(idle) == 1 else 'go'} with {needed}")
 
 
 def out_option(function: F) -> F:
