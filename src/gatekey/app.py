@@ -18,6 +18,7 @@ from .errors import Conflict, GatekeyError, Misconfigured, Unavailable
 from .keys.files import FileKeyring
 from .model.instants import HOUR
 from .model.profile import Profile
+from .model.record import SERVICE
 from .ports import Clock, Entropy, Signer, SystemClock, SystemEntropy
 from .store import schema
 from .store.database import Database
@@ -480,7 +481,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     from .web.seats import Seats
     from .x509.names import rfc2253
 
-    authority = open_authority(config, passphrase=passphrase, who="service")
+    authority = open_authority(config, passphrase=passphrase, who=SERVICE)
     reconcile(authority)
     republisher = Republisher(authority, ports.lives)
     authority.republish = republisher.at_once

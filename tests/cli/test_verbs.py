@@ -16,6 +16,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gatekey import app
+from gatekey.authority import own
+from gatekey.authority.ocsp import Responders
+from gatekey.keys import material
+from gatekey.model.record import SERVICE
 from kit import administrator, town
 from kit.administrator import Administrator
 
@@ -399,10 +404,24 @@ def test_leave_and_come_back(admin: Administrator) -> None:
     assert sorted(account["status"] for account in admin("list", "--holder", "ann", "--json").json) == ["revoked", "revoked", "valid"]
 
 
+def test_what_goes_beside_the_certificates_is_shown_before(admin: Administrator) -> None:
+    admin("issue", "client", "ann")
+    admin("people", "set", "ann", "--role", "auditor", "--role", "operator")
+    token = admin("token", "add", "ann", "--scope", "read", "--about", "the nightly report", "--json").json["id"]
+    preview = admin("leave", "ann", code=1)
+    assert "and the roles auditor, operator" in preview.err
+    assert f"and the token {token} (read), the nightly report" in preview.err
+    told = admin("leave", "ann", "--json", code=1).json
+    assert told == {"would_revoke": [admin.serial("ann")], "roles": ["auditor", "operator"], "tokens": [token]}
+    done = admin("leave", "ann", "--yes", "--json").json
+    assert (done["roles"], done["tokens"], len(done["certificates"])) == (["auditor", "operator"], [token], 1)
+    assert admin("people", "show", "ann", "--json").json["roles"] == []
+
+
 def test_one_who_has_nothing_leaves_too(admin: Administrator) -> None:
     admin("people", "add", "gus")
     answer = admin("leave", "gus", "--yes")
-    assert "gus is marked as gone; there was nothing to take away" in answer.err
+    assert "gus is marked as gone; there was no certificate to take away" in answer.err
 
 
 def test_the_last_administrator_leaves_with_a_warning(admin: Administrator) -> None:
@@ -457,6 +476,17 @@ def test_list_filters(admin: Administrator, moved_clock: Callable[[int], None]) 
     moved_clock(366 * DAY)
     assert "expired" in admin("list", "--holder", "ann").out
     assert sorted(listed("--expiring", "20")) == ["app.example"]
+
+
+def test_list_hides_what_the_service_issues_to_itself(admin: Administrator) -> None:
+    admin("issue", "server", "localhost")
+    service = app.open_authority(admin.home, who=SERVICE)
+    own.server_certificate(service, (), lambda: material.make("p256"))
+    Responders(service, material.make).renew()
+    service.close()
+    assert [one["holder"] for one in admin("list", "--json").json] == ["localhost"]
+    shown = admin("list", "--services", "--json").json
+    assert sorted(one["holder"] for one in shown) == ["gatekey-ocsp"] * 4 + ["localhost"] * 2
 
 
 def test_list_for_programs_and_for_people(admin: Administrator) -> None:

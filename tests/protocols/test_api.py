@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatekey.authority import own
 from gatekey.keys import material
+from gatekey.model.record import SERVICE
 from gatekey.model.status import STATUSES
 from gatekey.protocols.api import shapes, table
 from gatekey.protocols.api.asking import Route
@@ -199,6 +201,12 @@ def test_filters_agree_with_what_is_said_of_each(desk: Desk) -> None:
             ]
     assert {one["holder"] for one in desk.ask("read", "GET", "/v1/certificates?group=g").json["items"]} == {"a", "b"}
     assert [one["holder"] for one in desk.ask("read", "GET", "/v1/certificates?holder=c").json["items"]] == ["c"]
+
+
+def test_what_the_service_issues_to_itself_is_asked_for(desk: Desk) -> None:
+    own.server_certificate(desk.authority.acting(SERVICE), (), lambda: material.make("p256"))
+    holders = [{one["holder"] for one in desk.ask("read", "GET", f"/v1/certificates{query}").json["items"]} for query in ("", "?services=true")]
+    assert holders[1] - holders[0] == {"localhost"}
 
 
 # What is malformed

@@ -240,6 +240,16 @@ def test_a_ticket_key_file_is_named(machine: Machine) -> None:
     assert any("take ssl_session_ticket_key out of" in note and "nginx.conf:11" in note for note in done.notes), done.notes
 
 
+def test_another_nginx_leaves_the_top_level_of_the_first_alone(machine: Machine) -> None:
+    """Two nginx on one host may read the same modules; what one of them needs at top level must not reach the other."""
+    other = machine.folder / "other" / "nginx.conf"
+    other.parent.mkdir()
+    other.write_text(machine.main.read_text().replace("include conf.d", f"include {machine.conf_d}"))
+    done = install("nginx", machine.site, machine.conf_d, machine.bundle, program=(program("nginx"), "-c", str(other)))
+    assert list(machine.modules.iterdir()) == []
+    assert any("worker_shutdown_timeout" in note for note in done.notes)
+
+
 def test_a_folder_that_nginx_does_not_read_is_named(machine: Machine) -> None:
     elsewhere = machine.folder / "elsewhere"
     elsewhere.mkdir()

@@ -176,3 +176,13 @@ def test_the_port_stands_in_urls_unless_it_is_the_usual_one() -> None:
     assert SITE.public_host == "app.example"
     assert SITE._replace(listen=("8443",)).public_host == "app.example:8443"
     assert "https://app.example:8443$request_uri" in write("nginx", SITE._replace(listen=("8443",))).text
+
+
+@pytest.mark.parametrize("decision", ["", "unix:/run/gatekey/proxy.sock"])
+def test_what_is_printed_for_nginx_stands_alone(decision: str) -> None:
+    """No file of ours is included or named in what is printed as one text, and each comment is true there, too."""
+    written = write("nginx", SITE._replace(decision=decision))
+    comments = [line for line in written.whole.splitlines() if line.strip().startswith("#")]
+    assert [line for line in comments if "include" in line or "00-gatekey" in line] == []
+    assert all("/bundle/" in line for line in written.whole.splitlines() if line.strip().startswith("include "))
+    assert written.whole.count("proxy_set_header X-Client-User ") == 1

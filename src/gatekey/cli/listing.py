@@ -27,8 +27,18 @@ if TYPE_CHECKING:
 @click.option("--group", metavar="G", help="Only those of people in this group.")
 @click.option("--probes", is_flag=True, help="Also the short-lived test identities of gatekey check.")
 @click.option("--authorities", is_flag=True, help="Also the authorities' own certificates.")
+@click.option("--services", is_flag=True, help="Also those that the service has issued to itself: for its listeners and its OCSP answers.")
 @pass_session
-def list_(session: Session, status: str | None, holder: str | None, expiring: int | None, group: str | None, probes: bool, authorities: bool) -> None:
+def list_(
+    session: Session,
+    status: str | None,
+    holder: str | None,
+    expiring: int | None,
+    group: str | None,
+    probes: bool,
+    authorities: bool,
+    services: bool,
+) -> None:
     """Who has which certificate."""
     from ..authority import crl, ends, people, seen
 
@@ -45,7 +55,8 @@ def list_(session: Session, status: str | None, holder: str | None, expiring: in
         records = [record for record in records if record.status(now) == status]
     if expiring is not None:
         records = [record for record in records if record.status(now) == "valid" and record.not_after - now <= expiring * DAY]
-    records = [r for r in records if (authorities or r.kind != "authority") and (probes or not r.profile.startswith("probe"))]
+    records = [r for r in records if (authorities or r.kind != "authority") and (services or not r.of_service)]
+    records = [r for r in records if probes or not r.profile.startswith("probe")]
     if session.json:
         sights = seen.everything(authority)
         say.as_json([account(record, now, sights.get((record.issuer, record.serial))) for record in records])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -85,7 +85,7 @@ def unhold(session: Session, ref: str) -> None:
 @passphrase_option
 @pass_session
 def leave(session: Session, person: str, yes: bool) -> None:
-    """A person leaves: shows what she has, then takes everything away.
+    """A person leaves: shows what she has, then takes everything away: certificates, roles and tokens.
 
     Every live certificate is revoked with the reason affiliation-changed, and nobody can get another in her name (until gatekey people set LOGIN --back).
     The API refuses to let the only administrator go. Here it is possible, with a warning: whoever has this machine can give the role to somebody else.
@@ -97,18 +97,28 @@ def leave(session: Session, person: str, yes: bool) -> None:
     last = access.is_last(authority, holder.login)
     if last:
         say.warn(f"{holder.login} is the only administrator: afterwards nobody can manage the authority through the service, only on this machine")
+    roles = access.roles(authority, holder.login)
+    tokens = [token for token in access.tokens(authority, holder.login) if not token.revoked_at and token.expires_at > now]
     if not (yes and session.json):
         session.words(f"{holder.display} ({holder.login}) has {len(has)} live certificate{'' if len(has) == 1 else 's'}{':' if has else ''}")
         for record in has:
             session.words(f"  {_line(record, authority)}")
+        if roles:
+            session.words(f"and the role{'' if len(roles) == 1 else 's'} {', '.join(roles)}")
+        for token in tokens:
+            session.words(f"and the token {token.id} ({' '.join(token.scopes)}){f', {token.about}' if token.about else ''}")
     if not yes:
         if not sys.stdin.isatty():
-            raise Refused("not-confirmed", "nothing was done", hint=f"gatekey leave {holder.login} --yes takes them away", would_revoke=[r.serial for r in has])
+            if session.json:
+                say.as_json({"would_revoke": [r.serial for r in has], "roles": list(roles), "tokens": [token.id for token in tokens]})
+            raise Refused("not-confirmed", "nothing was done", hint=f"gatekey leave {holder.login} --yes takes all of it away")
         click.confirm(f"{holder.display} leaves, and all of this is taken away", abort=True, err=True)
     for issuer in {record.issuer for record in has}:
         authority.signer(issuer)
     taken = verbs.leave(authority, holder.login, even_last_administrator=last)
-    _tell(session, authority, taken, "revoked (affiliation-changed)", none=f"{holder.login} is marked as gone; there was nothing to take away")
+    also: dict[str, Any] = {"roles": list(roles), "tokens": [token.id for token in tokens]}
+    none = f"{holder.login} is marked as gone; there was no certificate to take away"
+    _tell(session, authority, taken, "revoked (affiliation-changed)", none=none, also=also)
     if last:
         say.warn("there is no administrator any more; gatekey people set LOGIN --role administrator makes somebody one")
 
@@ -117,11 +127,21 @@ def _line(record: CertificateRecord, authority: Authority) -> str:
     return f"{record.serial}  {record.title}  {record.device or '-'}  {record.status(authority.now())} until {day(record.not_after)}"
 
 
-def _tell(session: Session, authority: Authority, taken: list[Taken], what: str, *, none: str = "", lineage: CertificateRecord | None = None) -> None:
+def _tell(
+    session: Session,
+    authority: Authority,
+    taken: list[Taken],
+    what: str,
+    *,
+    none: str = "",
+    lineage: CertificateRecord | None = None,
+    also: dict[str, Any] | None = None,
+) -> None:
     others = _earlier(authority, lineage) if lineage else []
     if session.json:
         rows = [{"serial": one.id.serial, "issuer": one.id.issuer, "holder": one.holder, "device": one.device} for one in taken]
-        say.as_json({"action": what, "number": authority.reads.revocation_number(), "certificates": rows, "still_in_force": [r.serial for r in others]})
+        told = {"action": what, "number": authority.reads.revocation_number(), "certificates": rows, "still_in_force": [r.serial for r in others]}
+        say.as_json({**told, **(also or {})})
         return
     for one_ in taken:
         say.result(f"{what}  {one_.id.serial}  {one_.common_name or one_.holder}{f' ({one_.device})' if one_.device else ''}")

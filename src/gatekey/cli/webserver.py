@@ -11,7 +11,7 @@ import click
 from ..errors import GatekeyError
 from ..model.webservers import SERVERS
 from . import say
-from .session import Session, Verb, pass_session, passphrase_option
+from .session import Session, Verb, pass_session, passphrase_option, refuse_without
 
 if TYPE_CHECKING:
     from ..webserver.site import Site
@@ -79,7 +79,8 @@ def webserver(
     while the service cannot be asked. The bundle is then the trust chain only.
 
     With --install DIR its files, and the bundle of the authority that is here, are written into a folder that the web server reads. They are tested with the
-    server's own checker before anything is replaced; if it refuses, all stays as it was.
+    server's own checker before anything is replaced; if it refuses, all stays as it was. For nginx one line belongs outside of http {}: it goes into
+    modules-enabled/90-gatekey-main.conf beside nginx.conf, unless it stands somewhere already; the files that were written are named.
 
     \b
       gatekey webserver nginx --site app.example --upstream http://127.0.0.1:8000 > /etc/nginx/conf.d/app.example.conf
@@ -115,6 +116,7 @@ def webserver(
     site = site._replace(listen=listen or site.listen, plain=() if plain == ("none",) else plain or site.plain)
     site = _with_counts(session, site)
     if install_in:
+        refuse_without({"--running": running}, "what is printed; --install asks the nginx of this machine itself (--program says how it is called)")
         _install(session, server, site, install_in, shlex.split(program))
         return
     written = writers.configuration(server, site, _dump(session, running) if server == "nginx" else "")

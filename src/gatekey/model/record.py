@@ -7,6 +7,9 @@ from typing import NamedTuple
 from .request import CertificateId
 from .status import HELD, NOT_YET, VALID, status
 
+#: Who asks when the service acts for itself.
+SERVICE = "service"
+
 
 class CertificateRecord(NamedTuple):
     """A certificate as the ledger knows it. Times in POSIX seconds; `revoked_at` None unless revoked or held; `fingerprint` "" before release."""
@@ -48,13 +51,21 @@ class CertificateRecord(NamedTuple):
         return self.status(now) in (VALID, HELD, NOT_YET) and self.not_after >= now
 
     @property
+    def of_service(self) -> bool:
+        """Whether the service has issued it to itself: for its listeners, or for its OCSP responders."""
+        return self.requester == SERVICE
+
+    @property
     def title(self) -> str:
         """What a person calls it: its common name, or its first other name."""
         return self.common_name or (self.alternatives[0] if self.alternatives else self.serial)
 
 
 class Filter(NamedTuple):
-    """Which certificates are looked for; "" and None mean any. `status`: of `model.status.STATUSES`. `ending_within`: valid ones that end so soon (seconds)."""
+    """Which certificates are looked for; "" and None mean any. `status`: of `model.status.STATUSES`. `ending_within`: valid ones that end so soon (seconds).
+
+    `probes`, `authorities` and `services`: also test identities, our CAs, and what the service has issued to itself.
+    """
 
     status: str = ""
     holder: str = ""
@@ -62,6 +73,7 @@ class Filter(NamedTuple):
     ending_within: int | None = None
     probes: bool = False
     authorities: bool = False
+    services: bool = False
 
 
 class CrlRecord(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ..model.holder import Holder
-from ..model.record import AuthorityRecord, CertificateRecord, CrlRecord, Filter
+from ..model.record import SERVICE, AuthorityRecord, CertificateRecord, CrlRecord, Filter
 from ..model.request import CertificateId
 from . import audit, people
 from .admission import AT_WORK, holders_of_keys, newest_crl_number
@@ -64,6 +64,7 @@ def _filters(find: Filter) -> list[tuple[str, bool]]:
         (f"{_STATUS['valid']} AND c.not_after <= :end", find.ending_within is not None),
         ("h.kind <> 'authority'", not find.authorities),
         ("c.profile NOT LIKE 'probe%'", not find.probes),
+        (f"c.requester <> '{SERVICE}'", not find.services),
     ]
 
 

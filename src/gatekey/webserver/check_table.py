@@ -66,7 +66,7 @@ _EVERYWHERE = {
     "envoy": "require_client_certificate in the filter chain, not in a route",
 }
 _HEADERS = {
-    "nginx": "include identity.conf; in every location that has a proxy_set_header of its own; underscores_in_headers off;",
+    "nginx": "all proxy_set_header lines of gatekey webserver nginx, in every location that has one of its own; underscores_in_headers off;",
     "apache": "RequestHeader unset NAME early for each identity header and its look-alikes with _, then set",
     "haproxy": "http-request del-header NAME for each identity header and its look-alikes with _, then set-header, unconditionally",
     "caddy": "request_header -NAME for each identity header and its look-alikes with _, then set",

@@ -187,10 +187,10 @@ class _Nginx:
         return any(included(pattern, [file]) for pattern in self.running.http_includes)
 
     def _top_level(self) -> Path | None:
-        """A place that is included outside of `http {}` (Debian: modules-enabled), or None."""
+        """A place that is included outside of `http {}` (Debian: modules-enabled), or None. What does not lie beside nginx.conf may have other readers."""
         for pattern in self.running.main_includes:
             place = Path(pattern).parent / "90-gatekey-main.conf"
-            if place.parent.is_dir() and included(pattern, [str(place)]):
+            if place.parent.is_dir() and place.is_relative_to(Path(self.running.main_file).parent) and included(pattern, [str(place)]):
                 return place
         return None
 

@@ -154,7 +154,7 @@ server {{
 def _site(site: Site, identity: str) -> str:
     name = re.escape(site.host)
     return f"""\
-# Gatekey: {site.host}, for people with a certificate only. Belongs at http level, beside 00-gatekey.conf.
+# Gatekey: {site.host}, for people with a certificate only. Belongs at http level, beside what all private sites share.
 
 server {{
 {indent("".join(f"listen {listen_words(address(entry))} ssl;{chr(10)}" for entry in site.listen), "    ")}\
@@ -164,7 +164,7 @@ server {{
     ssl_certificate {site.certificate};
     ssl_certificate_key {site.key};
     ssl_protocols TLSv1.2 TLSv1.3;
-    # A resumed session would outlive a revocation. The default server of the socket must say the same (00-gatekey-default-*.conf).
+    # A resumed session would outlive a revocation. The default server of the socket must say the same.
     ssl_session_cache off;
     ssl_session_tickets off;
     ssl_early_data off;
@@ -210,7 +210,7 @@ server {{
         return 403 '{refused.page(site, "$gatekey_why")}';
     }}
 
-    # Every location that passes requests on needs the include: one proxy_set_header of its own, and nginx drops all that it would have inherited.
+    # Every location that passes requests on needs all that this one has: with one proxy_set_header of its own, it inherits none from outside.
     location / {{
         include {identity};
 {indent(proxy(site), "        ")}\
@@ -322,8 +322,8 @@ def _identity() -> str:
     }
     lines = [f"proxy_set_header {name} {values.get(name) or chr(34) * 2};" for name in headers.STRIPPED]
     return f"""\
-# Gatekey: who is there, for the app. Include this in EVERY location that passes requests on. A header that is set here replaces what the client sent;
-# one that is set to "" is taken away. All but X-Client-User are percent-encoded UTF-8; X-Client-Cert is the certificate in PEM, percent-encoded.
+# Gatekey: who is there, for the app. EVERY location that passes requests on needs all of these lines. A header that is set here replaces what the
+# client sent; one that is set to "" is taken away. All but X-Client-User are percent-encoded UTF-8; X-Client-Cert is the certificate in PEM, percent-encoded.
 {chr(10).join(lines)}
 proxy_set_header Host $host$gatekey_port;
 proxy_set_header X-Real-IP $remote_addr;

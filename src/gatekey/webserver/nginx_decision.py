@@ -78,7 +78,7 @@ def _site(site: Site, identity: str) -> str:
     taken = "".join(f"    auth_request_set $gatekey_decided_{ours} $upstream_http_{header.lower().replace('-', '_')};\n" for ours, header in _TAKEN.items())
     return f"""\
 # Gatekey: {site.host}, for people with a certificate only; the decision endpoint is asked at every request. Belongs at http level, beside
-# 00-gatekey-decision.conf.
+# what all private sites share.
 
 server {{
 {indent("".join(f"listen {listen_words(address(entry))} ssl;{chr(10)}" for entry in site.listen), "    ")}\
@@ -88,7 +88,7 @@ server {{
     ssl_certificate {site.certificate};
     ssl_certificate_key {site.key};
     ssl_protocols TLSv1.2 TLSv1.3;
-    # A resumed session skips the checks of the handshake. The default server of the socket must say the same (00-gatekey-default-*.conf).
+    # A resumed session skips the checks of the handshake. The default server of the socket must say the same.
     ssl_session_cache off;
     ssl_session_tickets off;
     ssl_early_data off;
@@ -164,7 +164,7 @@ server {{
         return 503 '{refused.page(site, refused.UNSURE)}';
     }}
 
-    # Every location that passes requests on needs the include: one proxy_set_header of its own, and nginx drops all that it would have inherited.
+    # Every location that passes requests on needs all that this one has: with one proxy_set_header of its own, it inherits none from outside.
     location / {{
         include {identity};
 {indent(proxy(site), "        ")}\
@@ -219,8 +219,8 @@ def _identity() -> str:
     }
     lines = [f"proxy_set_header {name} {values.get(name) or chr(34) * 2};" for name in headers.STRIPPED]
     return f"""\
-# Gatekey: who is there, for the app, as the decision endpoint said it. Include this in EVERY location that passes requests on. A header that is set here
-# replaces what the client sent; one that is set to "" is taken away. All but X-Client-User are percent-encoded UTF-8.
+# Gatekey: who is there, for the app, as the decision endpoint said it. EVERY location that passes requests on needs all of these lines. A header that is
+# set here replaces what the client sent; one that is set to "" is taken away. All but X-Client-User are percent-encoded UTF-8.
 {chr(10).join(lines)}
 proxy_set_header Host $host$gatekey_decided_port;
 proxy_set_header X-Real-IP $remote_addr;

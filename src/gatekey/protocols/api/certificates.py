@@ -51,6 +51,7 @@ LIST = Shape(
         Field("expiring", "number", "only those in force that end within so many days", most=36500),
         Field("probes", "flag", "also the test identities of gatekey check"),
         Field("authorities", "flag", "also the authorities' own certificates"),
+        Field("services", "flag", "also what the service has issued to itself"),
         AFTER,
         LIMIT,
     ),
@@ -117,7 +118,8 @@ def list_(ask: Ask) -> Answer:
     said = ask.query
     login = people.get(ask.authority, said["holder"]).login if said.get("holder") else ""
     ending = said["expiring"] * DAY if "expiring" in said else None
-    find = Filter(said.get("status", ""), login, said.get("group", ""), ending, said.get("probes", False), said.get("authorities", False))
+    also = (said.get("probes", False), said.get("authorities", False), said.get("services", False))
+    find = Filter(said.get("status", ""), login, said.get("group", ""), ending, *also)
     limit, now = said.get("limit", ROWS), ask.authority.now()
     found = ask.authority.reads.page(find, now, after=_cursor(said.get("after", "")), limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
