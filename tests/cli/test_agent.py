@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def test_quiet_and_json(web: Web) -> None:
     assert "in force" not in done.err
     said = json.loads(done.out)
     assert (said["health"], said["serving"]["number"], said["service"]) == ("ok", 0, False)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_how_the_service_is_ended(web: Web, monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
+    """Ctrl-C ends it as it ends every verb; what systemd says is no trouble."""
+    web.host.town.publish()
+    monkeypatch.setattr("gatekey.cli.agent._notify", lambda text: os.kill(os.getpid(), number) if text.startswith("READY") else None)
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert web().code == code
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def test_exit_codes(web: Web) -> None:

@@ -434,6 +434,21 @@ def test_sockets_and_readiness_by_systemd(tmp_path: Path, closing: Callable[[soc
         process.wait(10)
 
 
+def test_ctrl_c_ends_it_with_130(tmp_path: Path) -> None:
+    home, log = tmp_path / "home", tmp_path / "log"
+    Authority.create(home, "Ctrl-C", unencrypted_keys=True).close()
+    configure(home, {"public": {"listen": f"127.0.0.1:{free_port()}"}, "private": {"listen": ""}, "service": {"workers": 1}})
+    with log.open("wb") as out:
+        process = subprocess.Popen([*COMMAND, "--home", str(home), "serve"], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=out)
+    try:
+        until(lambda: '"ready"' in log.read_text(), what="the service")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.wait(10)
+
+
 def test_the_workers_end_with_their_supervisor(tmp_path: Path) -> None:
     """Killed outright, it leaves nobody behind on its sockets."""
     home = tmp_path / "home"

@@ -87,8 +87,7 @@ def _run(session: Session, config: Config, once: bool, older: bool, root: str | 
     worker = Agent(config, source, SystemClock().now, _log(session), service=not once, ready=lambda: _notify("READY=1\n"))
     try:
         if not once:
-            serve(worker, source, _notify)
-            return 0
+            return serve(worker, source, _notify)
         problem = worker.settle(allowed)
         tell(worker.status, source)
         if session.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import signal
 import ssl
@@ -100,7 +101,7 @@ class Story:
         if step != "step":
             self._steps.append({"step": step, "who": who, "what": what, "outcome": outcome})
         if not self._session.json:
-            say.words(f"{step:>6}  {who:<15} {what:<62}{outcome}".rstrip(), quiet=self._session.quiet)
+            say.words(f"{step:>6}  {who:<15} {what:<63} {outcome}".rstrip(), quiet=self._session.quiet)
 
     def _found(self) -> Authority:
         authority = app.create_authority(self._folder / "kitty-ca", app.Founding("kitty-ca", unencrypted_keys=True))
@@ -239,12 +240,12 @@ class Story:
         for person, fate in (("patient-client", "gets the pictures"), ("eager-client", "is told that it was taken away")):
             tell(f"  Your Certificates > Import   {self._folder}/{person}/{person}.p12  password {self._passwords[person]}  {fate}")
         tell("In Chromium on Linux:")
-        tell(f"  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n kitty-ca -i {self._folder}/kitty-ca/authorities/servers-root.crt")
-        tell(f"  pk12util -d sql:$HOME/.pki/nssdb -i {self._folder}/patient-client/patient-client.p12 -W {self._passwords['patient-client']}")
+        place = shlex.quote(str(self._folder))
+        tell(f"  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n kitty-ca -i {place}/kitty-ca/authorities/servers-root.crt")
+        tell(f"  pk12util -d sql:$HOME/.pki/nssdb -i {place}/patient-client/patient-client.p12 -W {self._passwords['patient-client']}")
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-        with contextlib.suppress(KeyboardInterrupt):
-            stopped.wait()
+        stopped.wait()  # Ctrl-C ends it as it ends every verb
         tell("stopped")
 
     def end(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import html
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,8 @@ from ..webserver.site import Site
 
 #: How long a server may take to start or to reload (seconds).
 PATIENCE = 8.0
+#: A folder that can stand in a configuration, and is short enough for a socket in it.
+_PLAIN = re.compile(r"/[A-Za-z0-9/._@+=:-]{0,89}")
 
 
 class WebServer(Protocol):
@@ -122,6 +125,14 @@ class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
+def _linked(files: Files, place: Path) -> Files:
+    """The same files by short and plain names: links in another folder."""
+    links = Files(*(place / name for name in Files._fields))
+    for link, file in zip(links, files, strict=True):
+        link.symlink_to(file)
+    return links
+
+
 class Nginx:
     """Debian's nginx with the configuration that `gatekey webserver nginx` writes, an app behind it on a Unix socket."""
 
@@ -130,8 +141,10 @@ class Nginx:
         version = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr.strip().rpartition("/")[2]
         self.kind = f"nginx {version}"
         self._folder = files.folder
-        # A socket's path has room for 107 bytes, and the folder may be deep.
-        self._elsewhere = tempfile.mkdtemp(prefix="gatekey-demo-", dir="/tmp") if len(os.fsencode(files.folder)) > 90 else ""
+        # A socket's path has room for 107 bytes, and a configuration for plain names only; the folder may be deep, or have a space in its name.
+        self._elsewhere = "" if _PLAIN.fullmatch(str(files.folder)) else tempfile.mkdtemp(prefix="gatekey-demo-", dir="/tmp")
+        if self._elsewhere:
+            files = _linked(files, Path(self._elsewhere))
         socket_path = Path(self._elsewhere or files.folder) / "app.sock"
         self._app = _UnixServer(str(socket_path), _App)
         threading.Thread(target=self._app.serve_forever, daemon=True).start()

@@ -20,7 +20,7 @@ def serve(session: Session, unit: bool, sockets: bool) -> int:
 
     \b
     Signals:
-      TERM, INT   finish what was begun, then end
+      TERM, INT   finish what was begun, then end (after INT, Ctrl-C, with exit code 130)
       HUP         read gatekey.toml again (all but the addresses) and replace every worker; no request is dropped
 
     Needs the extra: pip install '.[serve]' in the checkout. docs/service.md tells the rest.

@@ -53,7 +53,7 @@ class Supervisor:
         return 2 * self.wanted + 2
 
     def run(self) -> int:
-        """Until it is told to end; answers with the exit code."""
+        """Until it is told to end; answers with the exit code: 130 after SIGINT, which is somebody's Ctrl-C."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             for _ in range(self.wanted):
@@ -72,7 +72,7 @@ class Supervisor:
             if got and got.si_signo in (signal.SIGTERM, signal.SIGINT):
                 notify("STOPPING=1")
                 self._end()
-                return 0
+                return 130 if got.si_signo == signal.SIGINT else 0
             if got and got.si_signo == signal.SIGHUP:
                 notify("RELOADING=1")
                 self._roll()

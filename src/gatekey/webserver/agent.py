@@ -314,8 +314,11 @@ def _point(target: Path, name: str) -> None:
     os.replace(temporary, target / ".current")
 
 
-def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> None:
-    """Settles at every change, and once a minute for the sake of the clock, until SIGTERM or SIGINT; SIGHUP looks at once. `notify` speaks to systemd."""
+def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> int:
+    """Settles at every change, and once a minute for the sake of the clock, until SIGTERM or SIGINT; SIGHUP looks at once. `notify` speaks to systemd.
+
+    Answers with an exit code: 130 after SIGINT, which is somebody's Ctrl-C.
+    """
     with _Signals() as signals:
         failed = 0
         while not signals.stopped:
@@ -329,6 +332,7 @@ def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> None:
             source.wait(pause, signals.handle)
             signals.drain()
         notify("STOPPING=1\n")
+        return 130 if signals.interrupted else 0
 
 
 def tell(status: statuses.Status, source: Source) -> None:
@@ -341,7 +345,7 @@ class _Signals:
     """Signals as something that can be waited for."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self.stopped = self.interrupted = False
         self.handle, self._other_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -356,8 +360,9 @@ class _Signals:
         os.close(self.handle)
         os.close(self._other_end)
 
-    def _stop(self, *_: object) -> None:
+    def _stop(self, number: int, _: object) -> None:
         self.stopped = True
+        self.interrupted = number == signal.SIGINT
 
     def rest(self, seconds: float) -> None:
         """Waits, but not longer than until a signal."""
