@@ -232,6 +232,8 @@ class Story:
         """Waits until Ctrl-C, with the server running."""
         server = self._server
         assert server is not None  # noqa: S101  started above
+        stopped = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # before anybody reads that it waits
         tell = self._session.words
         tell()
         tell(f"The server runs at https://localhost:{server.port} until you press Ctrl-C. Everything lies in {self._folder}")
@@ -243,8 +245,6 @@ class Story:
         place = shlex.quote(str(self._folder))
         tell(f"  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n kitty-ca -i {place}/kitty-ca/authorities/servers-root.crt")
         tell(f"  pk12util -d sql:$HOME/.pki/nssdb -i {place}/patient-client/patient-client.p12 -W {self._passwords['patient-client']}")
-        stopped = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         stopped.wait()  # Ctrl-C ends it as it ends every verb
         tell("stopped")
 
