@@ -150,8 +150,12 @@ def load(home: Path) -> Config:
         raise Misconfigured(
             "no-home", f"there is no authority in {home}", hint="gatekey init NAME, or say where it lives with --home or GATEKEY_HOME", path=str(home)
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured("config-unreadable", f"{path} cannot be read: {error}", path=str(path)) from error
+    except UnicodeDecodeError as error:
+        message = f"{path} cannot be read: it is no text in UTF-8 from byte {error.start} on"
+        raise Misconfigured("config-unreadable", message, hint="write it anew, or bring it back from a backup", path=str(path)) from error
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror or error}".replace("Permission denied", "this user may not")
+        raise Misconfigured("config-unreadable", message, hint="run it as the user whose home this is, or mend its permissions", path=str(path)) from error
     return parse(text, home)
 
 

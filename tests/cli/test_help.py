@@ -104,3 +104,8 @@ def test_the_file_for_windows_alone() -> None:
 
 def test_a_system_that_is_not_there() -> None:
     assert "windows-born" in helped("install", "amiga", code=2).err
+
+
+def test_help_of_a_verb_with_the_options_of_every_verb(tmp_path: Path) -> None:
+    asked = typed("help", "issue", "client", "--home", tmp_path / "nowhere", "--quiet")
+    assert (asked.code, asked.out) == (0, typed("help", "issue", "client").out)

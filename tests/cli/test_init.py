@@ -329,7 +329,9 @@ def test_config_mistakes_are_told_all_at_once(admin: Administrator) -> None:
 def test_a_home_without_its_ledger(admin: Administrator) -> None:
     for path in admin.home.glob("ledger.db*"):
         path.unlink()
-    assert f"there is no ledger at {admin.home}/ledger.db" in admin("list", code=3).err
+    refused = admin("list", code=3).err
+    assert f"there is no ledger at {admin.home}/ledger.db" in refused
+    assert "bring ledger.db back from a backup" in refused
     (admin.home / "ledger.db").write_text("this is no database, but it is longer than the header of one would be" * 20)
     assert "is damaged" in admin("list", code=3).err
 

@@ -151,6 +151,15 @@ def test_a_refusal_as_json(admin: Administrator) -> None:
     assert answer.stdout == b""
 
 
+@pytest.mark.parametrize("words", [["list", "--frob", "--json"], ["--json", "lst"], ["renew", "ann", "--key-type", "p384", "--json"]])
+def test_a_wrong_command_line_as_json(admin: Administrator, words: list[str]) -> None:
+    """Whoever reads JSON reads it of every refusal, also of one that was found before --json was read."""
+    told = json.loads(admin(*words, code=2).err)["error"]
+    assert told["code"] == "usage"
+    assert told["message"]
+    assert told["hint"].endswith("--help says how it is used")
+
+
 def test_init_as_json(tmp_path: Path) -> None:
     answer = typed("--home", tmp_path / "new", "init", "Kitty CA", "--unencrypted-keys", "--json")
     told = answer.json

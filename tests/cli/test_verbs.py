@@ -369,7 +369,9 @@ def test_hold_and_unhold(admin: Administrator) -> None:
     assert admin("hold", "ann").lines == [f"held  {serial}  ann"]
     assert admin("list", "--status", "held", "--json").json[0]["reason"] == "certificate-hold"
     assert "on hold" in admin("verify", "ann.crt", code=1).out
-    assert admin("unhold", "ann").lines == [f"in force again  {serial}  ann"]
+    back = admin("unhold", "ann")
+    assert back.lines == [f"in force again  {serial}  ann"]
+    assert "now bring it to the web servers" in back.err
     assert admin("verify", "ann.crt").code == 0
     listed = x509.load_pem_x509_crl(admin("crl", "--pem").stdout)
     assert listed.get_revoked_certificate_by_serial_number(int(serial, 16)) is None
@@ -518,6 +520,21 @@ def test_show_knows_every_kind_of_file(admin: Administrator) -> None:
     assert len(admin("show", "ann.chain.crt", "--json").json) == 2
     assert "in our ledger" in admin("show", "ann.crt").out
     assert "in our ledger" not in admin("show", "foreign.crt").out
+
+
+@pytest.mark.parametrize(("name", "label"), [("bob.csr", "CERTIFICATE REQUEST"), ("people.crl", "X509 CRL"), ("ann.chain.crt", "CERTIFICATE")])
+def test_show_prints_what_is_no_secret(admin: Administrator, name: str, label: str) -> None:
+    admin("issue", "client", "ann")
+    admin("request", "bob")
+    admin("crl", "--out", "people.crl")
+    assert set(re.findall("BEGIN ([A-Z0-9 ]+)-", admin("show", name, "--pem").out)) == {label}
+
+
+def test_everything_that_has_one_text_goes_to_stdout(admin: Administrator) -> None:
+    assert admin("crl", "--out", "-", "--pem").out.startswith("-----BEGIN X509 CRL")
+    assert admin("authority", "export", "people", "--out", "-").out.startswith("-----BEGIN CERTIFICATE")
+    assert admin("authority", "export", "--out", "-").out.count("BEGIN CERTIFICATE") == 4
+    assert not Path("-").exists()
 
 
 def test_show_a_file_without_any_authority(tmp_path: Path, admin: Administrator) -> None:
@@ -680,6 +697,24 @@ def test_verify(admin: Administrator, moved_clock: Callable[[int], None]) -> Non
     assert admin("verify", "ann.crt", "eve-phone/eve.crt", "carl.crt", code=1).out.count(": yes") == 2
     told = admin("verify", "carl.crt", "--json", code=1).json
     assert told["file"] == "carl.crt"
+
+
+def test_verify_says_whose_date_it_is(admin: Administrator) -> None:
+    admin("issue", "client", "ann")
+    out = admin("verify", "ann.crt", "--at", "2099-01-01", code=1).lines
+    said = [line.split(maxsplit=1)[1] for line in out if line.split()[0] == "dates"]
+    assert len(said) == len(set(said)) == 3
+    assert said[0].startswith("it has expired on ")
+    assert said[1].startswith(f"CN={administrator.NAME} people: it has expired on ")
+    assert said[2].startswith(f"CN={administrator.NAME} people root: it has expired on ")
+
+
+def test_one_file_that_cannot_be_read_leaves_the_others_judged(admin: Administrator) -> None:
+    admin("issue", "client", "ann")
+    told = admin("verify", "ann.crt", "nothing.crt", "--json", code=1).json
+    assert [(one["file"], one["ok"]) for one in told] == [("ann.crt", True), ("nothing.crt", False)]
+    assert told[1]["error"] == {"code": "no-file", "message": "there is no nothing.crt"}
+    assert admin("verify", "nothing.crt", "ann.crt", code=1).lines[:3] == ["nothing.crt: no", "  there is no nothing.crt", "ann.crt: yes"]
 
 
 def test_warnings_before_a_crl_runs_out(admin: Administrator, moved_clock: Callable[[int], None]) -> None:

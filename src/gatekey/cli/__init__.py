@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ..errors import GatekeyError
+from ..errors import GatekeyError, Malformed
 from .session import Family, Session
 
 #: verb -> (file in this folder, function, one line of help), in the order of the help.
@@ -88,9 +88,10 @@ def run(args: list[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0  # click gives back what a verb ended with
     except click.UsageError as wrong:
-        say.words(f"gatekey: {wrong.format_message()}")
-        if wrong.ctx is not None:
-            say.words(f"  {wrong.ctx.command_path} --help says how it is used")
+        hint = f"{wrong.ctx.command_path} --help says how it is used" if wrong.ctx is not None else ""
+        # A mistake may have been found before --json was read.
+        asked = args[: args.index("--")] if "--" in args else args
+        say.error(Malformed("usage", wrong.format_message(), hint=hint), in_json=session.json or "--json" in asked)
         return 2
     except (click.Abort, KeyboardInterrupt):
         say.words("gatekey: stopped")

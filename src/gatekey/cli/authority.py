@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,9 @@ import click
 from .. import files
 from ..authority import crl as crls
 from ..authority import ends
-from ..errors import Malformed
+from ..errors import Malformed, Refused
 from ..model.instants import day, iso
 from ..x509 import pem
-from ..x509.sniff import sniff
 from . import say
 from .inputs import NAMES
 from .session import Family, Session, pass_session, passphrase_option
@@ -99,7 +99,7 @@ def show(session: Session, name: str) -> None:
 
 @authority.command("export")
 @click.argument("name", required=False, metavar="[AUTHORITY]")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A file, or a folder that exists (one file each).")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A file, a folder that exists (one file each), or - for stdout.")
 @click.option("--der", is_flag=True, help="DER instead of PEM (one authority only).")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @pass_session
@@ -110,6 +110,16 @@ def export(session: Session, name: str | None, out: Path, der: bool, force: bool
     texts = {each: held.issuing(each).certificate.der for each in names}
     if der and (len(names) > 1 and not out.is_dir()):
         raise click.UsageError("--der holds one certificate: name an authority, or give a folder")
+    if str(out) == "-":
+        if der and sys.stdout.isatty():
+            raise Refused("binary-to-terminal", "a certificate in DER is not for a terminal", hint="leave out --der, or say --out FILE")
+        if session.json:
+            say.as_json({"authorities": names, "pem": b"".join(pem.encode("CERTIFICATE", data) for data in texts.values()).decode()})
+            return
+        for data in texts.values():
+            sys.stdout.buffer.write(data if der else pem.encode("CERTIFICATE", data))
+        sys.stdout.buffer.flush()
+        return
     encoded = {each: data if der else pem.encode("CERTIFICATE", data) for each, data in texts.items()}
     if out.is_dir():
         wanted = {out / f"{each}.crt": data for each, data in encoded.items()}
@@ -141,10 +151,10 @@ def install(session: Session, paths: tuple[Path, ...]) -> None:
       gatekey authority install root.crl              a newer CRL of the root, in time before the old one runs out
     """
     from ..authority import corporate
-    from .inputs import read
+    from .inputs import sniffed
 
     held = session.authority(writing=True)
-    objects = [found for path in paths for found in sniff(read(path, files.MAX_INPUT))]
+    objects = [found for path in paths for found in sniffed(path, files.MAX_INPUT)]
     certificates = [der for kind, der in objects if kind == "certificate"]
     lists = [der for kind, der in objects if kind == "crl"]
     if other := [kind for kind, _ in objects if kind not in ("certificate", "crl")]:

@@ -26,8 +26,8 @@ class Help(Family):
         if ctx.resilient_parsing or {"-h", "--help", *self.list_commands(ctx)} & set(args):
             return super().parse_args(ctx, args)
         about = ctx.find_root()
-        for word in args:
-            if word.startswith("-"):
+        for before, word in zip(("", *args), args, strict=False):
+            if word.startswith("-") or before == "--home":
                 continue
             command = about.command.get_command(about, word) if isinstance(about.command, click.Group) else None
             if command is None:

@@ -73,6 +73,8 @@ def init(
     """
     if (root_cert is None) != (root_key is None):
         raise click.UsageError("--root-cert and --root-key belong together")
+    if not domains:
+        refuse_without({"--permit-ip": ips}, "--permit-domain: without it every host name and e-mail would be allowed beside these addresses")
     if root_key is None:
         refuse_without({"--root-key-password-file": root_key_password_file}, "--root-key")
     if (root_csr or root_cert) and (flat or days is not None):

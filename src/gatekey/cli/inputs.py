@@ -45,9 +45,22 @@ def name_of(path: Path) -> str:
     return "stdin" if str(path) == "-" else str(path)
 
 
+def sniffed(path: Path, limit: int = LIMIT) -> list[tuple[str, bytes]]:
+    """What lies in a file: kind and DER of each object. Raises Malformed that names the file."""
+    return _sniffed(path, read(path, limit))
+
+
+def _sniffed(path: Path, data: bytes) -> list[tuple[str, bytes]]:
+    try:
+        return sniff(data)
+    except Malformed as problem:
+        problem.message = f"{name_of(path)} is empty" if problem.code == "empty-file" else f"{name_of(path)}: {problem.message}"
+        raise
+
+
 def of_kind(path: Path, kind: str, hint: str = "") -> bytes:
     """The one object of this kind in a file. Raises Malformed that says what the file is instead."""
-    found = sniff(read(path))
+    found = sniffed(path)
     wanted = [der for found_kind, der in found if found_kind == kind]
     if not wanted:
         raise _wrong_kind(path, kind, found, hint)
@@ -88,7 +101,7 @@ def private_key(path: Path, password_file: Path | None = None, *, option: str = 
     from ..keys.material import load
 
     data = read(path)
-    kinds = {kind for kind, _ in sniff(data)}
+    kinds = {kind for kind, _ in _sniffed(path, data)}
     if "private-key" not in kinds and "encrypted-private-key" not in kinds:
         what = " and ".join(NAMES.get(kind, kind) for kind in sorted(kinds))
         raise Malformed("wrong-kind", f"{name_of(path)} holds {what}, not a private key", hint="give NAME.key", found=sorted(kinds))
@@ -121,7 +134,7 @@ def password(path: Path | None, prompt: str, why: str) -> str:
 
 def certificates(path: Path) -> list[bytes]:
     """All certificates in a file, at least one. Raises Malformed."""
-    found = [der for kind, der in sniff(read(path)) if kind == "certificate"]
+    found = [der for kind, der in sniffed(path) if kind == "certificate"]
     if not found:
         of_kind(path, "certificate", "give NAME.crt")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
-from ..errors import GatekeyError, NotFound
+from ..errors import GatekeyError, NotFound, Refused
 from ..model.instants import DAY, day, iso
 from ..model.record import CertificateRecord
 from ..model.status import STATUSES
@@ -18,6 +18,10 @@ from .session import Session, Verb, pass_session
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..authority.seen import Sight
+
+
+#: What may be printed as text, and between which words; nothing with a private key in it.
+_PEM = {"certificate": "CERTIFICATE", "csr": "CERTIFICATE REQUEST", "crl": "X509 CRL", "public-key": "PUBLIC KEY"}
 
 
 @click.command("list", cls=Verb)
@@ -101,7 +105,7 @@ def account(record: CertificateRecord, now: int, sight: Sight | None = None) -> 
 
 @click.command("show", cls=Verb)
 @click.argument("ref")
-@click.option("--pem", "as_pem", is_flag=True, help="Print the certificate itself.")
+@click.option("--pem", "as_pem", is_flag=True, help="Print it in PEM: a certificate, a request, a CRL, a public key.")
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="For a PKCS#12: the password, to see what is inside.")
 @pass_session
 def show(session: Session, ref: str, as_pem: bool, password_file: Path | None) -> None:
@@ -199,16 +203,18 @@ def _holder_line(display: str, record: CertificateRecord) -> str:
 def _show_file(session: Session, path: Path, password_file: Path | None, *, as_pem: bool) -> None:
     from ..ports import SystemClock
     from ..x509 import pem
-    from ..x509.sniff import sniff
     from . import account as accounts
-    from .inputs import password, read
+    from .inputs import NAMES, name_of, password, sniffed
 
     now = SystemClock().now()
-    objects = sniff(read(path, files.MAX_INPUT))
+    objects = sniffed(path, files.MAX_INPUT)
     if as_pem:
-        for kind, der in objects:
-            if kind == "certificate":
-                say.result(pem.encode("CERTIFICATE", der).decode().rstrip())
+        printed = [(kind, der) for kind, der in objects if kind in _PEM]
+        if not printed:
+            what = " and ".join(dict.fromkeys(NAMES.get(kind, kind) for kind, _ in objects))
+            raise Refused("not-printed", f"{name_of(path)} holds {what}, which is not printed", hint=f"--pem is for: {', '.join(_PEM)}")
+        for kind, der in printed:
+            say.result(pem.encode(_PEM[kind], der).decode().rstrip())
         return
     secret = password(password_file, "", "") if password_file else None
     told: list[Any] = []

@@ -12,7 +12,7 @@ from ..x509.certificate import Certificate, read_certificate
 from ..x509.names import common_name, display
 from . import deliver, say
 from .inputs import certificates, private_key
-from .session import Session, Verb, key_password_option, pass_session, refuse_without
+from .session import Session, Verb, key_password_option, no_stdout, pass_session, refuse_without
 
 
 @click.command("p12", cls=Verb)
@@ -28,7 +28,11 @@ from .session import Session, Verb, key_password_option, pass_session, refuse_wi
 )
 @click.option("--device", default="", help="With --for apple: for which device; a later profile for the same device takes the place of this one.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (default: NAME.p12, NAME.mobileconfig or NAME.pem here)."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="F",
+    callback=no_stdout,
+    help="The file to write (default: NAME.p12, NAME.mobileconfig or NAME.pem here).",
 )
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="F", help="Where the password is written (0600) instead of being shown.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")

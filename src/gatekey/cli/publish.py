@@ -18,7 +18,7 @@ from ..model.instants import day, iso
 from ..model.trust import steps as trust_steps
 from ..x509 import pem
 from . import say
-from .session import Session, Verb, pass_session, passphrase_option
+from .session import Session, Verb, no_stdout, pass_session, passphrase_option
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("crl", cls=Verb)
 @click.option("--authority", "name", metavar="A", help="Whose CRL (default: the authority that issues for people).")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (a CRL of ours there is replaced); otherwise stdout."
+    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="The file to write (a CRL of ours there is replaced); - or nothing: stdout."
 )
 @click.option("--pem", "as_pem", is_flag=True, help="PEM instead of DER.")
 @click.option("--force", is_flag=True, help="Overwrite also what is no CRL of ours.")
@@ -39,6 +39,7 @@ def crl(session: Session, name: str | None, out: Path | None, as_pem: bool, forc
     An issuing CRL is good for 30 days, a root's for 400. Web servers need the CRLs of all authorities in their chain: gatekey bundle gives them together.
     """
     authority = session.authority(writing=True)
+    out = None if str(out) == "-" else out
     which = authority.record(name).name if name else [record.name for record in authority.need("people") if record.role != "root"][-1]
     if out and not files.special(out):
         files.writable_folder(out.parent)
@@ -87,7 +88,9 @@ def _holds_our_crl(authority: Authority, path: Path) -> bool:
 
 
 @click.command("bundle", cls=Verb)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="The folder to write; its files switch as a whole.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", callback=no_stdout, help="The folder to write; its files switch as a whole."
+)
 @click.option("--force", is_flag=True, help="Take the place of other people's files and links of these names, too.")
 @click.option("--timer", is_flag=True, help="Print a systemd service and timer that run this daily, and end.")
 @click.option("--reload", metavar="UNIT", help="With --timer: the web server's unit on this host (nginx, apache2, ...), which is reloaded after each run.")

@@ -62,6 +62,8 @@ def hold(session: Session, ref: str) -> None:
     authority = session.authority(writing=True)
     record = one(authority, ref, wanted=("valid", "not-yet-valid"))
     _tell(session, authority, verbs.hold(authority, record.id), "held", lineage=record)
+    if not session.json:
+        session.words(f"it can come back: gatekey unhold {record.serial}")
 
 
 @click.command("unhold", cls=Verb)
@@ -76,7 +78,8 @@ def unhold(session: Session, ref: str) -> None:
     if session.json:
         say.as_json({"serial": record.serial, "issuer": record.issuer, "status": "valid"})
     else:
-        say.result(f"in force again  {record.serial}  {record.title}")
+        say.result(f"in force again  {record.serial}  {record.title}{f' ({record.device})' if record.device else ''}")
+        session.words(_follows(authority))
 
 
 @click.command("leave", cls=Verb)
@@ -148,12 +151,15 @@ def _tell(
     if not taken and none:
         session.words(none)
         return
-    publish = authority.config.publish
-    session.words(
-        f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}"
-    )
+    session.words(_follows(authority))
     for other in others:
         say.warn(f"still in force: {_line(other, authority)}; gatekey revoke {other.serial} takes it too")
+
+
+def _follows(authority: Authority) -> str:
+    """What has happened besides, and what is still to be done."""
+    publish = authority.config.publish
+    return f"the CRL is signed anew; {f'{publish} is rewritten' if publish else 'now bring it to the web servers: gatekey bundle --out DIR, then reload'}"
 
 
 def _earlier(authority: Authority, record: CertificateRecord) -> list[CertificateRecord]:

@@ -208,5 +208,17 @@ def out_option(function: F) -> F:
     """--out for verbs that write several files, and --force."""
     force = click.option("--force", is_flag=True, help="Overwrite files that exist.")(function)
     return click.option(
-        "--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR", help="The folder for the files (default: here)."
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(),
+        metavar="DIR",
+        callback=no_stdout,
+        help="The folder for the files (default: here).",
     )(force)
+
+
+def no_stdout(_: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuses `-` where files are made: a folder of that name would be a surprise."""
+    if str(value) == "-":
+        raise click.BadParameter("these are files and do not go to stdout; a file or folder that is called so is ./-", param=param)
+    return value

@@ -8,7 +8,7 @@ from ..authority import access
 from ..model.access import SCOPES, Token
 from ..model.instants import day, iso
 from . import say
-from .session import Family, Session, pass_session
+from .session import Family, Session, no_stdout, pass_session
 
 
 @click.group("token", cls=Family)
@@ -21,7 +21,7 @@ def token() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="What it may. May be repeated.")
 @click.option("--about", default="", metavar="TEXT", help="What it is for.")
 @click.option("--days", type=int, default=90, show_default=True, help="How long it is good.")
-@click.option("--out", type=click.Path(dir_okay=False), metavar="F", help="Write it there (0600) instead of showing it.")
+@click.option("--out", type=click.Path(dir_okay=False), metavar="F", callback=no_stdout, help="Write it there (0600) instead of showing it.")
 @pass_session
 def add(session: Session, login: str, scopes: tuple[str, ...], about: str, days: int, out: str | None) -> None:
     """Make a token for a holder. It is told this once: only its hash is kept."""

@@ -9,8 +9,10 @@ import click
 from ..authority import crl as crls
 from ..authority import ends
 from ..authority.verify import verify as judge
+from ..errors import GatekeyError
 from ..model.instants import day, iso, parse_instant
-from ..x509.certificate import read_certificate
+from ..x509.certificate import Certificate, read_certificate
+from ..x509.path import Verdict, display
 from . import say
 from .inputs import certificates
 from .session import Session, Verb, pass_session
@@ -29,28 +31,41 @@ def verify(session: Session, files: tuple[Path, ...], at: str | None, server: bo
     """
     authority = session.authority()
     instant = parse_instant(at) if at else authority.now()
-    told = []
+    told: list[dict[str, object]] = []
     refused = False
     for file in files:
-        held = [read_certificate(der) for der in certificates(file)]
+        try:
+            held = [read_certificate(der) for der in certificates(file)]
+        except GatekeyError as unreadable:
+            if len(files) == 1:
+                raise
+            refused = True  # the others are judged all the same
+            told.append({"file": str(file), "at": iso(instant), "ok": False, "error": {"code": unreadable.code, "message": unreadable.message}})
+            if not session.json:
+                say.result(f"{file}: no")
+                say.result(f"  {unreadable.message}")
+            continue
         verdict = judge(authority, held[0], held[1:], at=instant, purpose="server" if server else "client")
         refused = refused or not verdict.ok
-        if session.json:
-            told.append({"file": str(file), "at": iso(instant), **verdict.as_dict()})
-            continue
-        say.result(f"{file}: {'yes' if verdict.ok else 'no'}")
-        for check in ("path", "dates", "usage", "revocation"):
-            found = [finding for finding in verdict.findings if finding.check == check]
-            if found:
-                for finding in found:
-                    say.result(f"  {check.ljust(10)}  {finding.message}")
-            elif check in verdict.checked:
-                say.result(f"  {check.ljust(10)}  ok{f', until {day(held[0].not_after)}' if check == 'dates' else ''}")
-        if not server and held[0].extended == ("serverAuth",):
-            session.words("  this is a web server's certificate; --server looks at it as one")
+        told.append({"file": str(file), "at": iso(instant), **verdict.as_dict()})
+        if not session.json:
+            _tell(str(file), held[0], verdict)
+            if not server and held[0].extended == ("serverAuth",):
+                session.words("  this is a web server's certificate; --server looks at it as one")
     if session.json:
         say.as_json(told[0] if len(told) == 1 else told)
     for sentence in (*crls.warnings(authority), *ends.warnings(authority)):
         say.warn(sentence)
     if refused:
         raise click.exceptions.Exit(1)
+
+
+def _tell(file: str, leaf: Certificate, verdict: Verdict) -> None:
+    say.result(f"{file}: {'yes' if verdict.ok else 'no'}")
+    for check in ("path", "dates", "usage", "revocation"):
+        found = [finding for finding in verdict.findings if finding.check == check]
+        for finding in found:
+            whose = "" if finding.subject in (display(leaf), leaf.serial) else f"{finding.subject}: "
+            say.result(f"  {check.ljust(10)}  {whose}{finding.message}")
+        if not found and check in verdict.checked:
+            say.result(f"  {check.ljust(10)}  ok{f', until {day(leaf.not_after)}' if check == 'dates' else ''}")

@@ -57,7 +57,10 @@ class SQLite:
 
     def connect(self) -> sqlite3.Connection:
         if not self.path.exists():
-            raise Misconfigured("no-ledger", f"there is no ledger at {self.path}", hint="gatekey init NAME", path=str(self.path))
+            # Its keys can issue nothing that anybody could take away again without it.
+            lost = (self.path.parent / "keys").exists()
+            hint = "the rest of the home is there: bring ledger.db back from a backup of it" if lost else "gatekey init NAME"
+            raise Misconfigured("no-ledger", f"there is no ledger at {self.path}", hint=hint, path=str(self.path))
         connection = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None, check_same_thread=False)
         try:
             # FULL, and more where a ledger came back from a backup without its WAL mode: the removal of a rollback journal is made durable too.
