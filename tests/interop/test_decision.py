@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -121,20 +120,16 @@ def test_bodies_and_methods_reach_the_app_and_only_the_app(d: AskingDoor) -> Non
 
 
 def test_a_revocation_counts_at_once_everywhere(d: AskingDoor) -> None:
-    """On new connections, with a resumed session where there is one, and on an open connection; hold, unhold, and then for ever."""
+    """On new connections and on an open one; hold, unhold, and then for ever. Resumed sessions: test_resumed.py."""
     login = f"eve-{d.kind}"
     eve = d.asked.person(login)
     wait_until(lambda: d.visit(eve).status == 200, "eve is let in", 2)
-    with_session = d.open(eve, tls="1.2")
-    assert with_session.ask(d.knock(keep=True)).status == 200
     open_line = d.open(eve)
     assert open_line.ask(d.knock(keep=True)).status == 200
     d.asked.admin.process("hold", login)
     assert d.refused_within(1.0, open_line) < 1.0
     open_line.close()
     shut(d, d.visit(eve), 403)
-    shut(d, _resumed(d, eve, with_session))
-    with_session.close()
     d.asked.admin.process("unhold", login)
     wait_until(lambda: d.visit(eve).status == 200, "eve is let in again", 1)
     d.asked.admin.process("revoke", login, "--yes")
@@ -145,13 +140,6 @@ def test_a_revocation_counts_at_once_everywhere(d: AskingDoor) -> None:
     assert len(d.app.seen) == before
     if d.kind != "apache":
         assert b"was withdrawn, or it was never issued" in answer.body
-
-
-def _resumed(d: AskingDoor, who: Identity, earlier: Any) -> Answer:
-    line = d.open(who, tls="1.2", resume=earlier)
-    answer: Answer = line.ask(d.knock())
-    line.close()
-    return answer
 
 
 def test_who_leaves_is_out(d: AskingDoor) -> None:
