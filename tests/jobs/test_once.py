@@ -19,7 +19,7 @@ from gatekey.model.instants import DAY
 from gatekey.testing import FakeClock
 from kit.front import Front, front
 from kit.post import MailServer
-from kit.service import until
+from kit.servers import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_many_workers_run_each_job_once_and_write_each_letter_once(tmp_path: Pat
                 for number in numbers:
                     if number > 1:
                         all_are_due(f)
-                    until(lambda number=number: all(runs(f)[job] >= number for job in JOBS), what=f"round {number}")  # type: ignore[misc]
+                    wait_until(lambda number=number: all(runs(f)[job] >= number for job in JOBS), f"round {number}")  # type: ignore[misc]
                     assert runs(f) == dict.fromkeys(JOBS, number)
                     assert Counter(letter["To"] for letter in post.letters) == expected
 

@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from gatekey.api import Authority
-from gatekey.authority import access
 from gatekey.keys.material import PrivateKey
-from gatekey.model.access import SCOPES
 from gatekey.ports import Clock
 from gatekey.x509 import ocsp, pem
 from gatekey.x509.certificate import Certificate
 from gatekey.x509.names import rfc2253
 from gatekey.x509.spki import key_bits
-from kit.desk import JSON, Told, cast
-from kit.service import COMMAND, QUIET, ROOT, Service, client_context, configure, free_port, until
+from kit.desk import JSON, Told
+from kit.remote import Remote
+from kit.servers import free_port, wait_until
+from kit.service import COMMAND, QUIET, ROOT, Service, client_context, configure
 
 #: Requests that nobody is allowed on any listener, and whose refusal has the worker's own prefix in its id.
 _WHO = ("POST", "/healthz")
@@ -67,13 +67,10 @@ class Front:
         self._open: list[HTTPConnection] = []
 
     def prepare(self, authority: Authority) -> None:
-        core = authority._core
-        self.people = cast(core)
-        self.tokens = {scope: access.make_token(core, "all", [scope])[1] for scope in SCOPES}
-        self.issuer = core.issuing("people").certificate
-        self.contexts[""] = client_context(authority, self.folder)
-        for login, (key, der) in self.people.items():
-            self.introduce(authority, login, der, pem.encode("PRIVATE KEY", key.pkcs8()))
+        remote = Remote(self.folder)
+        remote.prepare(authority)
+        self.people, self.tokens, self.contexts = remote.people, remote.tokens, remote.contexts
+        self.issuer = authority._core.issuing("people").certificate
 
     def introduce(self, authority: Authority, name: str, der: bytes, key: bytes) -> None:
         """Whoever is called `name` here shows this certificate from now on. `key` in PEM."""
@@ -125,7 +122,7 @@ class Front:
                 connection.close()
             return len(found) >= count
 
-        until(another, what=f"a connection to each of {count} workers")
+        wait_until(another, f"a connection to each of {count} workers")
         assert len(found) == count
         return list(found.values())
 
@@ -148,8 +145,8 @@ class Front:
         """HUP, until every worker is a new one."""
         before, done = set(self.service.workers()), self.events("reloaded")
         self.service.process.send_signal(signal.SIGHUP)
-        until(lambda: self.events("reloaded") > done, seconds=60, what="the reload")
-        until(lambda: not before & set(self.service.workers()), seconds=60, what="the end of the old workers")
+        wait_until(lambda: self.events("reloaded") > done, "the reload", 60)
+        wait_until(lambda: not before & set(self.service.workers()), "the end of the old workers", 60)
 
     def start(self, public: int, private: int) -> None:
         """Starts the service, or starts it again, with a log of its own."""
@@ -159,7 +156,7 @@ class Front:
             words = [*self.command, "--home", str(home), "serve"]
             process = subprocess.Popen(words, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         self.service = Service(home, process, log, public, private)
-        until(lambda: '"ready"' in log.read_text() or process.poll() is not None, seconds=60, what="the service")
+        wait_until(lambda: '"ready"' in log.read_text() or process.poll() is not None, "the service", 60)
         assert process.poll() is None, log.read_text()
 
     def stop(self) -> None:
@@ -181,7 +178,7 @@ class Front:
         workers = self.service.workers()
         self.service.process.kill()
         self.service.process.wait(10)
-        until(lambda: not any(runs(pid) for pid in workers), seconds=60, what="the end of the workers")
+        wait_until(lambda: not any(runs(pid) for pid in workers), "the end of the workers", 60)
 
 
 def runs(pid: int) -> bool:

@@ -22,8 +22,7 @@ from gatekey.webserver.ear import Heard
 from gatekey.x509 import pem
 from gatekey.x509.certificate import Certificate, read_certificate
 from kit.front import Front, Unix, front
-from kit.servers import free_port
-from kit.service import until
+from kit.servers import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +144,7 @@ def test_enrol_under_given_files(tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", port), 10) as plain, f.contexts[""].wrap_socket(plain, server_hostname="127.0.0.1") as sock:
                 return read_certificate(sock.getpeercert(binary_form=True) or b"").serial
 
-        until(lambda: shown() == second, what="the new certificate")
+        wait_until(lambda: shown() == second, "the new certificate")
 
 
 # The private listener on a Unix socket
@@ -194,7 +193,7 @@ def test_what_is_handed_on_over_the_socket_is_looked_at(house: Front, tmp_path: 
     assert by_socket(house, "GET", "/v1/me", client_cert=rfc9440(gone))[0] == 200
     with house.service.authority() as authority:
         authority.revoke(read_certificate(gone).serial)
-    until(lambda: by_socket(house, "GET", "/v1/me", client_cert=rfc9440(gone))[0] == 401, seconds=1, what="the refusal")
+    wait_until(lambda: by_socket(house, "GET", "/v1/me", client_cert=rfc9440(gone))[0] == 401, "the refusal", 1)
     assert by_socket(house, "GET", "/v1/me", client_cert=rfc9440(foreign))[0] == 401
     assert by_socket(house, "GET", "/v1/me", client_cert=":AAAA:")[0] == 400
     web, boss = house.people["web"][1], house.people["boss"][1]
