@@ -16,7 +16,8 @@ import pytest
 from gatekey.api import Authority
 from gatekey.authority import access
 from gatekey.x509.crl import read_crl
-from kit.service import ROOT, Service, client_context, serving, until
+from kit.servers import wait_until
+from kit.service import ROOT, Service, client_context, serving
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def published(service: Service) -> tuple[int, set[str]]:
     """Number and entries of the CRL that web servers get."""
     held = read_crl(service.get("/crl/people.crl")[2])
+    assert held.number is not None
     return held.number, {entry.serial for entry in held.entries()}
 
 
@@ -55,7 +57,7 @@ def test_a_revocation_whose_process_dies_is_in_the_crl_within_seconds(service: S
     done = subprocess.run([sys.executable, "-c", _DIES, str(service.home), serial, how], env={"PYTHONPATH": str(ROOT / "src")}, check=False)
     assert done.returncode == -9
     begun = time.monotonic()
-    until(lambda: serial in published(service)[1], seconds=20, what="the CRL")
+    wait_until(lambda: serial in published(service)[1], "the CRL", 20)
     assert time.monotonic() - begun < 10, "a second or two on an idle machine"
 
 
@@ -84,6 +86,6 @@ def test_a_burst_shares_its_crls(service: Service, tmp_path: Path) -> None:
     took = time.monotonic() - begun
     with Authority.open(service.home) as authority:
         assert max(numbers) <= authority._core.reads.revocation_number()
-    until(lambda: set(serials) <= published(service)[1], seconds=20, what="all of them in the CRL")
+    wait_until(lambda: set(serials) <= published(service)[1], "all of them in the CRL", 20)
     made = published(service)[0] - before
     assert made <= 3 + took, f"{made} CRLs for 20 revocations in {took:.1f} seconds"

@@ -441,7 +441,7 @@ def test_ctrl_c_ends_it_with_130(tmp_path: Path) -> None:
     with log.open("wb") as out:
         process = subprocess.Popen([*COMMAND, "--home", str(home), "serve"], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=out)
     try:
-        until(lambda: '"ready"' in log.read_text(), what="the service")
+        wait_until(lambda: '"ready"' in log.read_text(), "the service")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     finally:
