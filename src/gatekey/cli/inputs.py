@@ -78,7 +78,7 @@ def csr(path: Path) -> Csr:
     """A certificate request whose self-signature holds. Raises Malformed."""
     from ..x509.csr import proven
 
-    found = sniff(read(path))
+    found = sniffed(path)
     try:
         request = proven(found)
     except Malformed as problem:
