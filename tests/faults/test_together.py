@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,11 +141,11 @@ def test_an_older_bundle_never_replaces_a_newer_one(publishing: Administrator, m
     real = files.switch
     slow, revoked = threading.Event(), threading.Event()
 
-    def switching(place: Path, contents: dict[str, bytes], name: str) -> bool:
+    def switching(place: Path, contents: dict[str, bytes], name: str, **more: Any) -> bool:
         if threading.current_thread().name == "slow":
             slow.set()
             revoked.wait(0.5)  # it is asleep with its contents in hand; the other has all the time in the world
-        return real(place, contents, name)
+        return real(place, contents, name, **more)
 
     monkeypatch.setattr(files, "switch", switching)
 
