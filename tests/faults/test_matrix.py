@@ -35,7 +35,7 @@ TRANSACTIONS = {
     "record certificates": "a draft without a signature; closed once its lease is over",
     "release certificates": "a certificate that the ledger knows, whoever waited for it; the same idempotency key gives it",
     "abandon drafts": "closed drafts; the next verb signs the CRL that holds them",
-    "revoke": "a revocation that the web servers have not heard of; a service that runs signs the CRL and publishes within a second, otherwise the next verb does",
+    "revoke": "a revocation that the web servers have not heard of; a service signs the CRL and publishes within a second, otherwise the next verb does",
     "unhold": "the same",
     "leave": "the same",
     "record CRL": "a CRL without a signature, which nobody sees; its number is not used again",
@@ -155,6 +155,11 @@ def _given_up(authority: Authority) -> object:
     return None
 
 
+def _freed(authority: Authority) -> None:
+    jobs.claim(authority, "crl-refresh", 300)
+    jobs.free(authority, "crl-refresh", lambda _: False)
+
+
 def _job(authority: Authority) -> None:
     if jobs.claim(authority, "a job", 60):
         jobs.finish(authority, "a job", 3600, "done")
@@ -226,6 +231,7 @@ SCENARIOS = {
     "an answer": Scenario(_with(_answered)),
     "an answer that fails": Scenario(_with(_given_up)),
     "a job": Scenario(_with(_job)),
+    "a job whose process is gone": Scenario(_with(_freed)),
     "a message": Scenario(_with(_message)),
     "a sight": Scenario(_with(_sight), (ANN,)),
     "a sweep": Scenario(_with(lambda authority: jobs.sweep(authority, keep=86400))),
