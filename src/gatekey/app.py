@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config as configuration
 from . import files, ports, profiles
-from .authority.authority import Authority, constraints_for
+from .authority.authority import Authority, Say, constraints_for, silent
 from .config import Config
 from .errors import Conflict, GatekeyError, Misconfigured, Unavailable
 from .keys.files import FileKeyring
@@ -193,9 +193,18 @@ def _note_changes(authority: Authority) -> None:
 
 
 def create_authority(
-    home: Path, founding: Founding, *, passphrase: Passphrase | None = None, clock: Clock | None = None, entropy: Entropy | None = None, who: str = ""
+    home: Path,
+    founding: Founding,
+    *,
+    passphrase: Passphrase | None = None,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    who: str = "",
+    say: Say = silent,
 ) -> Authority:
     """Makes an authority in `home`: keys, ledger, CAs, first CRLs, configuration. All of it appears at once, or nothing does.
+
+    `say` hears what lint has to tell of the new CAs that is no reason to refuse.
 
     A crash leaves a folder `.gatekey-init-...` that is not an authority; the next init takes it away, or brings it to its end if only names were missing.
     Raises Conflict when something lives there already, Misconfigured when the place cannot be written, Refused when policy says no.
@@ -214,7 +223,7 @@ def create_authority(
                 raise Conflict("home-busy", f"another process is making an authority in {home}", hint="wait for it, or say another place with --home")
             if staging.parent == home:
                 refuse_taken(home)  # again: only now nobody else can come in between
-            _build(staging, founding, passphrase, clock, entropy, who)
+            _build(staging, founding, passphrase, clock, entropy, who, say)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -222,7 +231,7 @@ def create_authority(
     return open_authority(home, passphrase=passphrase, clock=clock, entropy=entropy, who=who)
 
 
-def _build(staging: Path, founding: Founding, passphrase: Passphrase | None, clock: Clock, entropy: Entropy, who: str) -> None:
+def _build(staging: Path, founding: Founding, passphrase: Passphrase | None, clock: Clock, entropy: Entropy, who: str, say: Say) -> None:
     """Everything that a home holds; the configuration last, so that a folder with one is complete."""
     from .authority import ceremony
 
@@ -235,7 +244,7 @@ def _build(staging: Path, founding: Founding, passphrase: Passphrase | None, clo
     try:
         FileKeyring(staging, None, entropy).make("audit", "ed25519")
         (staging / ".lock").unlink(missing_ok=True)
-        for name, text in _found(authority, founding).items():
+        for name, text in _found(authority, founding, say).items():
             files.create(staging / "authorities" / name, text)
         if founding.unencrypted_keys:
             ceremony.note(authority, "keys.unencrypted", "keys")
@@ -244,7 +253,7 @@ def _build(staging: Path, founding: Founding, passphrase: Passphrase | None, clo
     files.create(staging / "gatekey.toml", configuration.write(config), files.PRIVATE)
 
 
-def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
+def _found(authority: Authority, founding: Founding, say: Say) -> dict[str, bytes]:
     """Makes the CAs, or what a root elsewhere needs to make them; answers with the files for `authorities/`."""
     from .authority import ceremony, corporate
     from .x509 import pem
@@ -254,9 +263,9 @@ def _found(authority: Authority, founding: Founding) -> dict[str, bytes]:
         made = corporate.make_requests(authority, founding.key_type)
         return {f"{name}.csr": pem.encode("CERTIFICATE REQUEST", der) for name, der in made.items()}
     if founding.root:
-        corporate.adopt(authority, *founding.root, key_type=founding.key_type, constraints=constraints)
+        corporate.adopt(authority, *founding.root, key_type=founding.key_type, constraints=constraints, say=say)
     else:
-        ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints)
+        ceremony.found(authority, flat=founding.flat, key_type=founding.key_type, days=founding.days, constraints=constraints, say=say)
     return {f"{record.name}.crt": pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.records()}
 
 

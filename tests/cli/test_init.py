@@ -169,6 +169,20 @@ def test_a_url_stands_in_every_certificate(tmp_path: Path, monkeypatch: pytest.M
         assert f"http://ca.example/ca/{issuer}.crt" in {described.access_location.value for described in access}
 
 
+def test_what_lint_has_to_say_of_a_url_is_heard_when_it_is_chosen(tmp_path: Path) -> None:
+    """Not only with the first certificate: by then the authorities' own certificates carry it."""
+    answer = typed("--home", tmp_path / "home", "init", "Kitty", "--unencrypted-keys", "--url", "https://ca.example")
+    assert answer.code == 0
+    for address in ("crl/people-root.crl", "ca/servers-root.crt", "ocsp"):
+        assert answer.err.count(f"'https://ca.example/{address}' is an https URL") == 1
+
+
+def test_a_root_that_lives_a_day_is_told_what_to_type(tmp_path: Path) -> None:
+    answer = typed("--home", tmp_path / "home", "init", "Kitty", "--unencrypted-keys", "--days", "1")
+    assert answer.code == 1
+    assert "gatekey init NAME --days 7300" in answer.err
+
+
 def test_without_a_url_there_is_none(admin: Administrator) -> None:
     admin("issue", "client", "ann")
     with pytest.raises(x509.ExtensionNotFound):

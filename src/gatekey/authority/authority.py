@@ -19,6 +19,13 @@ from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer
 from ..x509.spki import key_identifier, read_spki
 
+#: Hears what people should be told beside the answer.
+Say = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Hears notes and keeps them to itself."""
+
 
 class Issuing(NamedTuple):
     """One of our CAs, ready to issue: its row, its certificate, what policy must know and what the encoder needs."""

@@ -16,6 +16,7 @@ from ..model.request import Request
 from ..store import audit
 from ..x509 import pem
 from . import crl
+from .authority import Say, silent
 from .issue import found_root
 
 if TYPE_CHECKING:
@@ -62,12 +63,31 @@ def refuse_words(name: str, url: str, domains: tuple[str, ...], ips: tuple[str, 
         raise Refused.because(reasons)
 
 
-def found(authority: Authority, *, flat: bool, key_type: str, days: int | None, constraints: NameConstraints | None) -> list[Released]:
-    """Makes all CAs with their keys and first CRLs. `days`: life of the roots; None leaves it to the profile. Constraints go onto what issues leaves."""
-    return [_found(authority, founding, key_type, days, constraints) for founding in (FLAT if flat else TWO_HIERARCHIES)]
+def found(
+    authority: Authority, *, flat: bool, key_type: str, days: int | None, constraints: NameConstraints | None, say: Say = silent
+) -> list[Released]:
+    """Makes all CAs with their keys and first CRLs. `days`: life of the roots; None leaves it to the profile. Constraints go onto what issues leaves.
+
+    `say` hears each note once, whatever the number of CAs that it is about.
+    """
+    heard = _Once(say)
+    return [_found(authority, founding, key_type, days, constraints, heard) for founding in (FLAT if flat else TWO_HIERARCHIES)]
 
 
-def _found(authority: Authority, founding: Founding, key_type: str, days: int | None, constraints: NameConstraints | None) -> Released:
+class _Once:
+    """Says everything once."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._said: set[str] = set()
+
+    def __call__(self, note: str) -> None:
+        if note not in self._said:
+            self._said.add(note)
+            self._say(note)
+
+
+def _found(authority: Authority, founding: Founding, key_type: str, days: int | None, constraints: NameConstraints | None, say: Say) -> Released:
     signer = authority.keyring.make(founding.name, key_type)
     title = f"{authority.config.name} {founding.title}".strip()
     is_root = founding.parent == founding.name
@@ -82,7 +102,7 @@ def _found(authority: Authority, founding: Founding, key_type: str, days: int | 
         issuer=founding.parent,
     )
     record = AuthorityRecord(founding.name, founding.role, founding.side, founding.parent, "", 0)
-    released = found_root(authority, request, record, None if founding.role == "root" else constraints)
+    released = found_root(authority, request, record, None if founding.role == "root" else constraints, say=say)
     crl.make(authority, founding.name)
     return released
 

@@ -24,6 +24,7 @@ from ..x509.csr import encode_csr
 from ..x509.names import display
 from ..x509.spki import read_spki
 from . import crl as crls
+from .authority import Say, silent
 from .ceremony import Founding, write_files
 from .issue import found_root
 
@@ -49,7 +50,7 @@ def request_of(authority: Authority, founding: Founding, signer: Signer) -> byte
     return encode_csr(Names(f"{authority.config.name} {founding.title}"), signer.spki, signer.key_type, signer.sign)
 
 
-def adopt(authority: Authority, root: Certificate, key: Signer, *, key_type: str, constraints: NameConstraints | None) -> None:
+def adopt(authority: Authority, root: Certificate, key: Signer, *, key_type: str, constraints: NameConstraints | None, say: Say = silent) -> None:
     """An existing root certifies our issuing CAs now. Its key is used for this alone and is not kept. Raises Refused with all reasons."""
     reasons = _unfit(authority, root, root)
     if key.spki != root.spki:
@@ -64,12 +65,12 @@ def adopt(authority: Authority, root: Certificate, key: Signer, *, key_type: str
     try:
         crls.make(authority, ROOT)
         for founding in ISSUING:
-            _found_below(authority, founding, key_type, constraints)
+            _found_below(authority, founding, key_type, constraints, say)
     finally:
         authority.keyring = own
 
 
-def _found_below(authority: Authority, founding: Founding, key_type: str, constraints: NameConstraints | None) -> None:
+def _found_below(authority: Authority, founding: Founding, key_type: str, constraints: NameConstraints | None, say: Say) -> None:
     signer = authority.keyring.make(founding.name, key_type)
     request = Request(
         profile=founding.name,
@@ -80,7 +81,7 @@ def _found_below(authority: Authority, founding: Founding, key_type: str, constr
         door="ceremony",
         issuer=ROOT,
     )
-    found_root(authority, request, AuthorityRecord(founding.name, "issuing", founding.side, ROOT, "", 0), constraints)
+    found_root(authority, request, AuthorityRecord(founding.name, "issuing", founding.side, ROOT, "", 0), constraints, say=say)
     crls.make(authority, founding.name)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Reason, Refused, Unavailable
@@ -35,17 +35,11 @@ from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
 from ..x509.spki import key_identifier, read_spki
 from .answers import issued
+from .authority import Say, silent
 from .facts import Met, holder_facts, key_facts, met
 
 if TYPE_CHECKING:
     from .authority import Authority
-
-
-Say = Callable[[str], None]
-
-
-def silent(_: str) -> None:
-    """Hears notes and keeps them to itself."""
 
 
 class Asked(NamedTuple):

@@ -299,7 +299,9 @@ def issuer_lives(case: Case) -> Iterator[Reason]:
     issuer = case.issuer
     if issuer is not None and issuer.not_after < case.now + case.least:
         message = f"the authority {issuer.name} {'ended' if issuer.not_after < case.now else 'ends'} on {iso(issuer.not_after)}"
-        yield _no("issuer-expired", message, hint="make a new issuing authority first", found=issuer.not_after, allowed=case.now + case.least)
+        longer = "give the root a longer life: gatekey init NAME --days 7300, or without --days"
+        hint = longer if case.profile.kind == "ca" else "make another authority: gatekey --home NEW init NAME"
+        yield _no("issuer-expired", message, hint=hint, found=issuer.not_after, allowed=case.now + case.least)
     if issuer is not None and case.now < issuer.not_before - HOUR:  # clocks that differ a little do no harm
         message = f"the authority {issuer.name} begins on {iso(issuer.not_before)}, and the clock of this machine says {iso(case.now)}"
         yield _no("issuer-not-yet", message, hint="set the clock right", found=case.now, allowed=issuer.not_before)
