@@ -46,6 +46,10 @@ HOMES = [
 ARGUED = {
     # RFC 5280 4.2.1.6 leaves wildcards open; RFC 9525 6.3 defines them, and every browser takes them.
     "_wildcard.kitty.example.crt": ["pkix.invalid_domain_name_syntax"],
+    # A host of one label is a name inside a company (RFC 1034 3.5 has no least number of labels); pkilint asks for a public suffix, as browsers' CAs must.
+    "intranet.crt": ["pkix.invalid_domain_name_syntax"],
+    # The same for the host of a mailbox: RFC 5321 4.1.2 allows one label, and mail servers inside a company are called so.
+    "guest.crt": ["pkix.invalid_email_address_syntax"],
 }
 
 
@@ -69,6 +73,9 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         admin("issue", "server", "*.kitty.example", "--key-type", "p384")
         admin("issue", "server", f"{'a' * 60}.kitty.example", "--key-type", "rsa-2048")
         admin("issue", "server", "10.0.0.8")
+        if not kind.domains:  # which would refuse what lies outside
+            admin("issue", "server", "intranet")
+            admin("issue", "client", "guest", "--email", "guest@intranet", "--for", "pem")
         for key_type in ("p256", "p384", "rsa-2048", "ed25519"):
             admin("request", f"asks-{key_type}", "--key-type", key_type, "--email", f"{key_type}@kitty.example")
             admin("request", "--server", f"{key_type}.kitty.example", "10.0.0.9", "--key-type", key_type)
@@ -113,7 +120,7 @@ def certificates(admin: Administrator) -> dict[str, bytes]:
 
 
 def is_server(name: str) -> bool:
-    return "kitty.example" in name or name.startswith("10.0.0")
+    return "kitty.example" in name or name.startswith(("10.0.0", "intranet"))
 
 
 def says(program: str, *words: object, code: int = 0, stdin: bytes | None = None) -> str:
