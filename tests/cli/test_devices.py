@@ -133,10 +133,11 @@ def test_the_request_that_windows_makes_in_its_tpm(admin: Administrator) -> None
     """As certreq writes it: another label in the PEM, attributes about the machine, and wishes that are not granted."""
     key = rsa.generate_private_key(65537, 2048)
     spki = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    provider = der.tlv(der.BMP, "Microsoft Platform Crypto Provider".encode("utf-16-be"))
     attributes = (
-        der.seq(der.oid(oids.MS_OS_VERSION), der.set_of(der.ia5("10.0.22631.2."))),
+        der.seq(der.oid(oids.MS_OS_VERSION), der.set_of(der.tlv(der.IA5, b"10.0.22631.2."))),
         der.seq(der.oid(oids.MS_REQUEST_CLIENT_INFO), der.set_of(der.seq(der.integer(9), der.utf8("pc7"), der.utf8("PC7\\ann"), der.utf8("certreq.exe")))),
-        der.seq(der.oid(oids.MS_ENROLLMENT_CSP), der.set_of(der.seq(der.integer(0), der.bmp("Microsoft Platform Crypto Provider"), der.bits(b"")))),
+        der.seq(der.oid(oids.MS_ENROLLMENT_CSP), der.set_of(der.seq(der.integer(0), provider, der.bits(b"")))),
     )
     info = der.seq(der.integer(0), names.encode_name("ann"), spki, der.explicit(0, *sorted(attributes)))
     signed = key.sign(info, padding.PKCS1v15(), hashes.SHA256())

@@ -64,7 +64,7 @@ def asked(draw: st.DrawFn) -> Names:
 
 
 def decided(profile: Profile, names: Names, *, bound: bool, **more: Any) -> Plan | Refused:
-    issuer = issuer_facts("people", ISSUERS[bound], "p256")
+    issuer = issuer_facts("people", ISSUERS[bound])
     login = names.common_name if profile.subject == "common-name" else next(iter(names.alternatives), "")
     request = Request(profile.name, names, KEY, login, door=profile.ways[0], **more)
     return decide(profile, request, FACTS, issuer, HolderFacts(login, "person"), objects.NOW, urls=URLS)

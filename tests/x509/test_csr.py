@@ -143,7 +143,8 @@ def test_names_are_found_in_both_forms_of_the_extension_request(kind: str) -> No
 
 
 def test_what_windows_tells_about_itself_is_no_wish() -> None:
-    about = attribute(oids.MS_OS_VERSION, der.ia5("10.0.1.2")), attribute(oids.MS_REQUEST_CLIENT_INFO, der.seq(der.integer(5)), der.seq(der.integer(6)))
+    version = der.tlv(der.IA5, b"10.0.1.2")
+    about = attribute(oids.MS_OS_VERSION, version), attribute(oids.MS_REQUEST_CLIENT_INFO, der.seq(der.integer(5)), der.seq(der.integer(6)))
     assert csr.read_csr(request(*about)).wants == ()
 
 

@@ -103,7 +103,7 @@ def test_bad_extensions_are_told(dotted: str, value: bytes) -> None:
 
 
 def test_good_extensions_are_read() -> None:
-    qualified = der.seq(der.seq(der.oid("1.2.3"), der.seq(der.seq(der.oid("1.3.6.1.5.5.7.2.1"), der.ia5("https://cps.example/")))))
+    qualified = der.seq(der.seq(der.oid("1.2.3"), der.seq(der.seq(der.oid("1.3.6.1.5.5.7.2.1"), der.tlv(der.IA5, b"https://cps.example/")))))
     assert read(extended(oids.CERTIFICATE_POLICIES, qualified)).policies == frozenset(("1.2.3",))
     assert read(extended(oids.POLICY_MAPPINGS, der.seq(der.seq(der.oid("1.2"), der.oid("1.3"))))).mappings == (("1.2", "1.3"),)
     assert read(extended(oids.POLICY_CONSTRAINTS, der.seq(der.tlv(0x80, b"\x00"), der.tlv(0x81, b"\x02")))) == Said(None, (), 0, 2, None)

@@ -207,12 +207,12 @@ class Authority:
 def issuing_of(record: AuthorityRecord, certificate: Certificate) -> Issuing:
     """What policy and encoder need to know of a CA, out of its certificate."""
     key_type = read_spki(certificate.spki).label
-    facts = issuer_facts(record.name, certificate, key_type)
+    facts = issuer_facts(record.name, certificate)
     key_id = certificate.key_id or key_identifier(certificate.spki)
     return Issuing(record, certificate, key_type, facts, Issuer(certificate.subject, key_id, x509_signature.algorithm(key_type)))
 
 
-def issuer_facts(name: str, certificate: Certificate, key_type: str) -> IssuerFacts:
+def issuer_facts(name: str, certificate: Certificate) -> IssuerFacts:
     """A CA's limits as policy reads them."""
     permitted = excluded = None
     if certificate.constraints is not None:
@@ -224,7 +224,6 @@ def issuer_facts(name: str, certificate: Certificate, key_type: str) -> IssuerFa
         name=name,
         not_after=certificate.not_after,
         not_before=certificate.not_before,
-        ca_key_type=key_type,
         path_length=certificate.path_length,
         permitted_dns=tuple(permitted.dns) if permitted and permitted.dns else None,
         permitted_emails=tuple(permitted.emails) if permitted and permitted.emails else None,

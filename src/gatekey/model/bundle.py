@@ -23,10 +23,6 @@ from ..errors import Malformed
 from .headers import encode
 from .instants import iso
 
-#: Above this many entries a CRL costs the web server more per handshake than it gives (100,000 entries: a quarter of the handshakes per second); the lock by
-#: issuer + serial is a hash lookup at any size.
-CRL_LEANS_AT = 10_000
-
 #: Separates login, groups, e-mail, display name and device in the value of a "who is who" map; `encode` never leaves one inside a field.
 FIELD_SEPARATOR = ";"
 

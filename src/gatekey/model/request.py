@@ -70,7 +70,6 @@ class IssuerFacts(NamedTuple):
 
     name: str
     not_after: int
-    ca_key_type: str = "p256"
     path_length: int | None = None
     permitted_dns: tuple[str, ...] | None = None
     permitted_emails: tuple[str, ...] | None = None

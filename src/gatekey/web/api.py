@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Issuances in one commit, and those that wait for the next ones. Where there was company, a batch waits so long for more of it (seconds).
 MOST_TOGETHER, MOST_WAITING, GATHER = 64, 1024, 0.0005
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _LISTENER = "private"
 
 

@@ -97,14 +97,6 @@ def printable(text: str) -> bytes:
     return tlv(PRINTABLE, text.encode("ascii"))
 
 
-def ia5(text: str) -> bytes:
-    return tlv(IA5, text.encode("ascii"))
-
-
-def bmp(text: str) -> bytes:
-    return tlv(BMP, text.encode("utf-16-be"))
-
-
 @functools.lru_cache(maxsize=256)
 def instant(at: int) -> bytes:
     """UTCTime through the year 2049, GeneralizedTime from 2050 on (RFC 5280 4.1.2.5)."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..errors import GatekeyError
 from ..model.instants import iso
-from . import names, oids
+from . import names
 from .certificate import Certificate, DistributionPoint
 from .constraints import canonical
 from .crl import Crl, Revoked, Scope
@@ -189,7 +189,3 @@ def signed_by(crl: Crl, signer: Certificate, *, legacy: bool) -> str:
     except GatekeyError as problem:
         return problem.message
     return "" if holds else f"the signature of the CRL of {names.display(crl.issuer)} is wrong"
-
-
-#: Certificates with this extension have no revocation information, on purpose (RFC 9608).
-NO_REVOCATION = oids.NO_REV_AVAIL
