@@ -24,7 +24,8 @@ def store() -> None:
 def check(session: Session, repair: bool) -> None:
     """Look at everything that was promised.
 
-    The database file, the audit chain, each certificate's bytes against its row and its signature, revocations, CRLs, keys.
+    The database file, the audit chain, each certificate's bytes against its row and its signature, and everything against the audit log: revocations, CRLs,
+    authorities, people, roles, tokens. Then the keys.
 
     Says "the ledger is whole", or names what is not and ends with exit code 1.
     """
