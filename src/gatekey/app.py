@@ -373,8 +373,7 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
     log = logs.Log(config.text("service.log", "info"))
     sockets = _sockets(config)
     secret = SystemEntropy().bytes(16)
-    workers = config.number("service.workers", 2) or 1
-    places = 2 * workers + 2
+    places = supervisor.places_for(_workers(config))
     counted = limits.shared_memory(limits.Limits.size)
     metered = limits.shared_memory(metrics.AREA * places)
     seated = limits.shared_memory(seats.Seats.size(places))
@@ -387,7 +386,11 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
         contexts, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
         return worker.work(house, sockets, contexts, life, ready)
 
-    return supervisor.Supervisor(workers, work, log).run()
+    return supervisor.Supervisor(lambda: _workers(configuration.load(home)), places, work, log).run()
+
+
+def _workers(config: Config) -> int:
+    return config.number("service.workers", 2) or 1
 
 
 class _Shared(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gatekey.ports import SystemEntropy
+from gatekey.protocols.api import table
 from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.web.hot import AT_ONCE, Connection, Door
 from gatekey.web.house import House
@@ -45,3 +46,23 @@ def test_where_strangers_come_requests_are_counted(listener: str, counted: bool)
     own = door(listener, rate=1)
     answers: list[Any] = [Connection(own, Peer("192.0.2.1"))._limited() for _ in range(4)]  # a second may end in between
     assert any(answer is not None and answer.status == 429 for answer in answers) is counted
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("OPTIONS", "/v1/people", "GET, HEAD, POST"),
+        ("TRACE", "/v1/certificates/ann/revoke", "POST"),
+        ("PROPFIND", "/v1/people/ann", "GET, HEAD, PATCH"),
+        ("OPTIONS", "/v1/nothing", None),
+        ("OPTIONS", "/x/a", "GET, HEAD, POST"),
+    ],
+)
+def test_a_path_tells_its_own_methods(method: str, path: str, allow: str | None) -> None:
+    def handler(_: Call) -> Answer:
+        raise AssertionError
+
+    below = [Route("private", one, "/v1/", handler, knows=table.methods) for one in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    own = door("private", *below, *(Route("private", one, "/x/", handler) for one in ("GET", "POST")))
+    answer = Connection(own, Peer("192.0.2.1"))._nothing(method, path)
+    assert (answer.status, dict(answer.headers).get("allow")) == (405 if allow else 404, allow)

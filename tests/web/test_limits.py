@@ -76,10 +76,12 @@ def test_readiness_is_the_worst_of_all_and_strangers_hear_no_words() -> None:
     assert health.answer(Call("public", "GET", "/readyz")).status == 200
     found = Finding(WARN, "look at /secret/place", "mend it")
     health.run()
-    public, private = (health.answer(Call(listener, "GET", "/readyz")) for listener in ("public", "private"))
-    assert (public.status, private.status) == (200, 200)
-    assert b"/secret/place" not in public.body
-    assert json.loads(private.body)["checks"]["one"] == {"state": "warn", "message": "look at /secret/place", "remedy": "mend it"}
+    strangers = [health.answer(Call(listener, "GET", "/readyz")) for listener in ("public", "enrol", "private")]
+    known = [health.answer(Call("proxy", "GET", "/readyz")), health.answer(Call("private", "GET", "/readyz"), known=True)]
+    assert {answer.status for answer in (*strangers, *known)} == {200}
+    assert not [answer for answer in strangers if b"/secret/place" in answer.body]
+    assert known[0] == known[1]
+    assert json.loads(known[0].body)["checks"]["one"] == {"state": "warn", "message": "look at /secret/place", "remedy": "mend it"}
 
     def fail() -> Finding:
         raise Unavailable("store-locked", "locked", hint="wait")

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -22,6 +23,7 @@ from cryptography import x509
 from cryptography.x509 import ocsp as judge
 
 from gatekey.api import Authority
+from gatekey.authority import access
 from gatekey.x509 import ocsp
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.spki import key_bits
@@ -120,6 +122,49 @@ def test_methods_and_addresses_that_are_not_there(service: Service) -> None:
     assert int(answer.headers["content-length"]) == len(service.get("/ca/people.crt")[2])
 
 
+def reader(service: Service) -> dict[str, str]:
+    """The header of somebody who may read."""
+    with service.authority() as authority:
+        core = authority._core
+        if core.reads.holder("monitor") is None:
+            authority.issue_client("monitor")
+            access.set_roles(core, "monitor", add=["auditor"])
+        return {"Authorization": f"Bearer {access.make_token(core, 'monitor', ['read'])[1]}"}
+
+
+def test_who_is_told_how_it_is_doing(service: Service, tmp_path: Path) -> None:
+    """Details of /readyz and /metrics are for those who have signed in: by a certificate or a token. Everybody else hears whether it is ready."""
+    token = reader(service)
+    with service.authority() as authority:
+        roles = {"nobody": "", "ann": "", "auditor": "auditor", "proxy": "proxy"}
+        contexts = {"nobody": client_context(authority, tmp_path)}
+        for login, role in list(roles.items())[1:]:
+            issued = authority.issue_client(f"asks-{login}")
+            access.set_roles(authority._core, f"asks-{login}", add=[role] if role else [])
+            contexts[login] = client_context(authority, tmp_path, issued.chain, issued.key)
+
+    def ask(who: str, path: str, **headers: str) -> tuple[int, str]:
+        connection = http.client.HTTPSConnection("localhost", service.private, context=contexts[who], timeout=10)
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        said = answer.status, answer.read().decode()
+        connection.close()
+        return said
+
+    assert {who: ask(who, "/metrics")[0] for who in roles} == {"nobody": 401, "ann": 403, "auditor": 200, "proxy": 403}
+    assert ask("nobody", "/metrics", **token)[0] == 200
+    assert ask("nobody", "/metrics", Authorization="Bearer gkt_x_y")[0] == 401
+    assert {who: ask(who, "/readyz")[0] for who in roles} == dict.fromkeys(roles, 200)
+    assert ask("nobody", "/readyz", Authorization="Bearer gkt_x_y")[0] == 200
+    (service.home / "keys" / "people.key").rename(service.home / "people.key")
+    try:
+        wait_until(lambda: all("is not here" in ask("auditor", "/readyz")[1] for _ in range(8)), "a warning of every worker", 40)
+        assert {who: "is not here" in ask(who, "/readyz")[1] for who in roles} == {"nobody": False, "ann": False, "auditor": True, "proxy": True}
+        assert "is not here" in ask("nobody", "/readyz", **token)[1]
+    finally:
+        (service.home / "people.key").rename(service.home / "keys" / "people.key")
+
+
 def test_the_authority_serves_under_a_certificate_of_its_own(service: Service, tmp_path: Path) -> None:
     with service.authority() as authority:
         context = client_context(authority, tmp_path)
@@ -132,7 +177,7 @@ def test_the_authority_serves_under_a_certificate_of_its_own(service: Service, t
         assert connection.getresponse().status == 200
         connection.close()
     connection = http.client.HTTPSConnection("localhost", service.private, context=context_of_ann, timeout=10)
-    connection.request("GET", "/metrics")
+    connection.request("GET", "/metrics", headers=reader(service))
     text = connection.getresponse().read().decode()
     assert 'gatekey_requests_total{listener="private",route="/readyz",status="200"}' in text
     connection.close()
@@ -309,13 +354,31 @@ def test_a_rolling_restart_drops_no_request(service: Service) -> None:
         assert load.found["good"] > 20
 
 
+def test_a_reload_changes_the_number_of_workers(tmp_path: Path) -> None:
+    with serving(tmp_path, {"service": {"workers": 1}}) as service:
+        for times, number in enumerate((3, 2, 12), 1):
+            toml = service.home / "gatekey.toml"
+            toml.write_text(re.sub(r"workers = \d+", f"workers = {number}", toml.read_text()))
+            service.process.send_signal(signal.SIGHUP)
+            wait_until(lambda times=times: sum(one["event"] == "reloaded" for one in service.log()) == times, "the reload")  # type: ignore[misc]
+            wait_until(lambda number=number: len(service.workers()) == min(number, 8), f"{number} workers")  # type: ignore[misc]
+        assert [one["asked"] for one in service.log() if one["event"] == "too-many-workers"] == [12]
+        toml.write_text(toml.read_text() + "no TOML")
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: any(one["event"] == "reload-failed" for one in service.log()), "the refusal")
+        assert len(service.workers()) == 8
+        assert service.get("/healthz")[0] == 200
+        toml.write_text(toml.read_text().replace("no TOML", ""))
+
+
 def test_counters_survive_their_worker(service: Service, tmp_path: Path) -> None:
     with service.authority() as authority:
         context = client_context(authority, tmp_path)
+    headers = reader(service)
 
     def count() -> float:
         connection = http.client.HTTPSConnection("localhost", service.private, context=context, timeout=10)
-        connection.request("GET", "/metrics")
+        connection.request("GET", "/metrics", headers=headers)
         text = connection.getresponse().read().decode()
         connection.close()
         lines = [line for line in text.splitlines() if line.startswith('gatekey_requests_total{listener="public",route="/healthz",status="200"}')]

@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Unavailable
+from ..model.access import Caller
 from ..protocols.api import answers, table
 from ..protocols.api.gate import Gate, Prepared
 from ..protocols.api.shapes import Field, Shape
@@ -38,6 +39,10 @@ class Clerk:
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
         self._lately = False
         self._working: asyncio.Task[None] | None = None
+
+    def caller(self, call: Call) -> Caller:
+        """Who asks. Raises Refused, Malformed, Unavailable."""
+        return self._gate.caller(call)
 
     async def answer(self, call: Call) -> Answer:
         """The answer to one call. Never raises."""

@@ -46,9 +46,12 @@ class Health:
     def ready(self) -> bool:
         return bool(self._found) and all(finding.state != FAIL for finding in self._found.values())
 
-    def answer(self, call: Call) -> Answer:
-        """200 when nothing fails (warnings may stand there), else 503; the checks as JSON either way. To strangers without the words: they may name files."""
-        told = call.listener != "public"
+    def answer(self, call: Call, *, known: bool = False) -> Answer:
+        """200 when nothing fails (warnings may stand there), else 503; the checks as JSON either way.
+
+        With the words, which may name files, only to who opened our own socket, and to who is `known`.
+        """
+        told = known or call.listener == "proxy"
         checks = {}
         for name, finding in sorted(self.findings.items()):
             checks[name] = {"state": finding.state}

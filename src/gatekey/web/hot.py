@@ -87,7 +87,10 @@ class Table:
     def methods(self, path: str) -> list[str]:
         """What a path may be asked with."""
         found = {method for method, exact in self._exact if exact == path}
-        return sorted(found | {method for method, below, _ in self._below if path.startswith(below)})
+        for method, below, route in self._below:
+            if path.startswith(below):
+                found |= {method} if route.knows is None else set(route.knows(path))
+        return sorted(found)
 
 
 class Door:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from ..authority.health import FAIL, OK, Finding
 from ..authority.standing import STALE_AFTER
 from ..errors import GatekeyError
+from ..model.access import Caller
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..authority.standing import Standing
     from ..protocols.behind import Behind
     from ..protocols.decision import Door as Decision
+    from ..protocols.message import Call
     from ..protocols.ocsp import Ocsp
     from ..protocols.published import Published
     from .agents import Agents
@@ -80,6 +82,10 @@ class House:
         self._owed: set[Callable[[bool], None]] = set()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    def caller(self, call: Call) -> Caller:
+        """Who asks, as the API sees it: nobody where there is none. Raises Refused, Malformed, Unavailable."""
+        return Caller() if self.api is None else self.api.caller(call)
 
     def fresh(self) -> bool:
         """Whether the view was compared with the ledger lately; when it was not, nobody is let in and no certificate is called good."""

@@ -5,10 +5,14 @@ A route is answered by a function `Call -> Answer` of `protocols`. Whole ASGI ap
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..authority import access
+from ..errors import GatekeyError
 from ..protocols import agents
+from ..protocols.api import table
 from ..protocols.message import Answer, Call
 from . import health
 
@@ -24,6 +28,7 @@ How = Literal["inline", "thread", "async"]
 class Route(NamedTuple):
     """`path` is exact, or everything below it when it ends in `/`. GET answers HEAD, too. `largest`: bytes of a body; None for the service's own limit.
 
+    `knows`: the methods that one path below `path` may be asked with, where not all of them know the same.
     `name` stands in the metrics: never a part of what was asked.
     """
 
@@ -33,6 +38,7 @@ class Route(NamedTuple):
     handler: Callable[[Call], Answer | Awaitable[Answer]]
     how: How = "thread"
     largest: int | None = None
+    knows: Callable[[str], Iterable[str]] | None = None
 
     @property
     def name(self) -> str:
@@ -41,20 +47,30 @@ class Route(NamedTuple):
 
 def routes(house: House) -> list[Route]:
     """Every route of every listener."""
-    everywhere = [
-        route
-        for listener in LISTENERS
-        for route in (
-            Route(listener, "GET", "/healthz", health.alive, "inline"),
-            Route(listener, "GET", "/readyz", house.health.answer, "inline"),
-        )
-    ]
-    metrics = [Route("private", "GET", "/metrics", house.meter.answer)]
+    everywhere = [Route(listener, "GET", "/healthz", health.alive, "inline") for listener in LISTENERS]
+    everywhere += [Route(listener, "GET", "/readyz", house.health.answer, "inline") for listener in LISTENERS if listener != "private"]
+    everywhere.append(Route("private", "GET", "/readyz", functools.partial(_ready, house)))
+    metrics = [Route("private", "GET", "/metrics", functools.partial(_metrics, house))]
     if house.public_metrics:
         metrics.append(Route("public", "GET", "/metrics", house.meter.answer))
     # Inline: answered from memory; over TLS, who asks is remembered until the ledger changes.
     decision = [Route(listener, "GET", "/decision", house.decision.answer, "inline") for listener in ("proxy", "private")]
     return [*everywhere, *metrics, *decision, *_public(house), *_api(house), *_agents(house)]
+
+
+def _ready(house: House, call: Call) -> Answer:
+    """The words only to somebody who has signed in and has a role. Whoever cannot be recognised, or not now, is a stranger: this must answer in any case."""
+    try:
+        known = bool(house.caller(call).scopes)
+    except GatekeyError:
+        known = False
+    return house.health.answer(call, known=known)
+
+
+def _metrics(house: House, call: Call) -> Answer:
+    """For whoever may `read`: who asks how often for what is nobody else's business. Raises Refused."""
+    access.need(house.caller(call), "read")
+    return house.meter.answer(call)
 
 
 def _public(house: House) -> list[Route]:
@@ -89,7 +105,7 @@ def _api(house: House) -> list[Route]:
     """Every method goes to the API, which knows its own paths. Past FastAPI: its routing alone would cost more than many an answer."""
     if house.api is None:
         return []
-    return [Route("private", method, "/v1/", house.api.answer, "async") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
+    return [Route("private", method, "/v1/", house.api.answer, "async", knows=table.methods) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")]
 
 
 def apps(house: House) -> dict[str, Any]:

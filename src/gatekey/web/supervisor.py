@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import Misconfigured
+from ..errors import GatekeyError, Misconfigured
 from .logs import Log
 
 #: Seconds for a worker to become ready, and to end; seconds between two starts of a worker that keeps dying, at most.
 START, STOP, PATIENCE = 120, 40, 30
+#: As many workers as this can always be had by a reload.
+FEW = 8
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
@@ -37,20 +39,29 @@ Work = Callable[[int, int, Callable[[], None]], int]
 
 
 class Supervisor:
-    """`work` runs in each worker process. Places are numbered from 0; there are twice as many as workers, so that old and new can stand side by side."""
+    """`work` runs in each worker process. `wanted` says how many there should be; it is asked at the start and at each HUP.
 
-    def __init__(self, workers: int, work: Work, log: Log) -> None:
-        self.wanted = workers
+    Places are numbered from 0. There are twice as many as workers, so that old and new can stand side by side; the memory that workers share has so many from
+    the beginning.
+    """
+
+    def __init__(self, wanted: Callable[[], int], places: int, work: Work, log: Log) -> None:
         self.work = work
         self.log = log
+        self._ask = wanted
+        self.places = places
+        self.wanted = self._count()
         self.workers: dict[int, Worker] = {}
         self.leaving: dict[int, tuple[Worker, float]] = {}
         self._backoff = 0.5
         self._again = 0.0
 
-    @property
-    def places(self) -> int:
-        return 2 * self.wanted + 2
+    def _count(self) -> int:
+        """How many workers there should be, and can."""
+        asked, most = self._ask(), most_workers(self.places)
+        if asked > most:
+            self.log.warning("too-many-workers", asked=asked, workers=most, hint="restart the service for more")
+        return min(max(asked, 1), most)
 
     def run(self) -> int:
         """Until it is told to end; answers with the exit code: 130 after SIGINT, which is somebody's Ctrl-C."""
@@ -164,14 +175,23 @@ class Supervisor:
                 self._again = time.monotonic() + self._backoff
 
     def _roll(self) -> None:
-        """A new worker for each old one; an old one leaves when its successor is ready. When a successor fails, the old ones stay."""
-        for worker in list(self.workers.values()):
-            if not self._start():
+        """A new worker for each old one; an old one leaves when its successor is ready. When a successor fails, the old ones stay.
+
+        If fewer are wanted by now, the last ones leave without a successor; if more, `_mend` starts them.
+        """
+        try:
+            self.wanted = self._count()
+        except GatekeyError as error:  # a configuration that cannot be read: no worker would start with it
+            self.log.failure("reload-failed", error)
+            return
+        for number, worker in enumerate(list(self.workers.values())):
+            if number < self.wanted and not self._start():
                 self.log.error("reload-failed", hint="the old workers go on; the lines above say why")
                 return
             if worker.pid in self.workers:
                 self.leaving[worker.pid] = (self.workers.pop(worker.pid), time.monotonic() + STOP)
                 self._kill(worker, signal.SIGTERM)
+        self._mend()
         self.log.info("reloaded", workers=len(self.workers))
 
     def _end(self) -> None:
@@ -197,6 +217,16 @@ class Supervisor:
             self.leaving.clear()
         else:
             signal.sigtimedwait({signal.SIGCHLD}, max(0.0, min(0.5, until - time.monotonic())))
+
+
+def places_for(workers: int) -> int:
+    """Places for so many workers, or for the few more that somebody may want after a reload."""
+    return 2 * max(workers, FEW) + 2
+
+
+def most_workers(places: int) -> int:
+    """How many workers so many places are for."""
+    return (places - 2) // 2
 
 
 def _say(fd: int) -> None:

@@ -109,7 +109,7 @@ class Route(NamedTuple):
 
 
 def not_above(ask: Ask, login: str) -> None:
-    """Refuses to let somebody make himself somebody who may do more: by a certificate in her name, by her e-mail, by her leaving.
+    """Refuses to let somebody make himself somebody who may do more, or shut her out: by a certificate in her name, by her e-mail, by taking hers away.
 
     Whoever may `manage` may give roles, and so everything.
     """

@@ -281,6 +281,7 @@ def issued(ask: Ask, released: Released, record: CertificateRecord, handed_out: 
 def revoke(ask: Ask) -> Answer:
     """Takes a certificate away for good; with key-compromise every one with the same key."""
     record = certificate(ask, *_LIVE)
+    not_above(ask, record.holder)
     reason = ask.body.get("reason", "unspecified")
     return _taken(ask, record, f"revoked ({reason})", revocation.revoke(ask.authority, record.id, reason))
 
@@ -288,6 +289,7 @@ def revoke(ask: Ask) -> Answer:
 def hold(ask: Ask) -> Answer:
     """Takes a certificate away for a while."""
     record = certificate(ask, "valid", "not-yet-valid")
+    not_above(ask, record.holder)
     return _taken(ask, record, "held", revocation.hold(ask.authority, record.id))
 
 

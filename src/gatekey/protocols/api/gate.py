@@ -123,8 +123,8 @@ class Gate:
 
     def _prepare(self, call: Call, moment: Moment | None) -> Answer | Wish:
         _no_other_site(call)  # 1
-        route, words, methods = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
-        if route is None and methods:
+        route, words, _ = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
+        if route is None and (methods := table.methods(call.path)):
             raise Refused("method-not-allowed", f"{call.method[:20]} is not for this path", hint=f"it knows {', '.join(methods)}", allow=methods)
         caller = self._caller(call, moment)  # 3
         if route is None:
@@ -151,6 +151,10 @@ class Gate:
                 return Moment(self._event, self._changed)
         except GatekeyError:
             return None
+
+    def caller(self, call: Call) -> Caller:
+        """Who asks, for what stands beside the API. Raises Refused for a token that is none, Unavailable."""
+        return self._caller(call, None)
 
     def _caller(self, call: Call, moment: Moment | None) -> Caller:
         """Who asks: by a token if there is one, otherwise by the certificate that TLS has verified. Nothing else counts."""

@@ -21,6 +21,12 @@ def _exact() -> dict[tuple[str, str], Route]:
     return {(route.method, route.path): route for route in ROUTES if "{" not in route.path}
 
 
+def methods(path: str) -> tuple[str, ...]:
+    """What a path may be asked with; nothing for one that is not there."""
+    known = find("", path)[2]
+    return tuple(sorted({*known, *(("HEAD",) if "GET" in known else ())}))
+
+
 def find(method: str, path: str) -> tuple[Route | None, dict[str, str], tuple[str, ...]]:
     """The route of a request with the words in its path; otherwise None, and the methods that this path knows. An exact path goes before a template."""
     if route := _exact().get((method, path)):
