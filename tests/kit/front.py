@@ -193,17 +193,16 @@ def runs(pid: int) -> bool:
 @contextlib.contextmanager
 def front(
     folder: Path, *, workers: int = 2, tables: Mapping[str, Mapping[str, Any]] | None = None, prepare: Callable[[Authority], None] | None = None,
-    clock: Clock | None = None, limits: Mapping[str, int] | None = None,
+    clock: Clock | None = None, before: str = "",
 ) -> Iterator[Front]:  # fmt: skip
     """A service with a cast, until the block ends; it must end well unless its supervisor was killed.
 
     `tables` go over the defaults; `prepare` comes after the cast; `clock`: what time it is for both, before the service starts.
-    `limits`: constants of `gatekey.web.limits` that are others for this service, so that a test need not wait for half a minute.
+    `before`: Python that runs in the service's process before it starts: limits in seconds where they are minutes.
     """
     f = Front(folder)
-    if limits:
-        changed = "; ".join(f"limits.{name} = {value}" for name, value in limits.items())
-        f.command = [sys.executable, "-c", f"from gatekey.web import limits; {changed}; from gatekey.cli import main; main()"]
+    if before:
+        f.command = [sys.executable, "-c", f"{before}\nfrom gatekey.cli import main\nmain()"]
     public, private = free_port(), free_port()
     wanted: dict[str, dict[str, Any]] = {
         "service": {"workers": workers},

@@ -26,10 +26,23 @@ SLACK = 4
 OCSP_BYTES, BODY_BYTES = 64 * 1024, 256 * 1024
 
 
+#: The kernel keeps little of what is written, so that what is seen is what the service itself keeps.
+BEFORE = f"""
+import socket
+from gatekey.web import limits, supervisor
+limits.HEAD_SECONDS, limits.BODY_SECONDS, limits.READ_SECONDS, limits.IDLE_SECONDS = {HEAD}, {BODY}, {READ}, {IDLE}
+plain = supervisor.bind
+def bind(listen, mode=0o660):
+    made = plain(listen, mode)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    return made
+supervisor.bind = bind
+"""
+
+
 @pytest.fixture(scope="module")
 def f(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    short = {"HEAD_SECONDS": HEAD, "BODY_SECONDS": BODY, "READ_SECONDS": READ, "IDLE_SECONDS": IDLE}
-    with front(tmp_path_factory.mktemp("slow"), limits=short) as made:
+    with front(tmp_path_factory.mktemp("slow"), before=BEFORE) as made:
         yield made
 
 
@@ -161,14 +174,14 @@ def refused(f: Front, listener: str, why: str) -> float:
 @LISTENERS
 def test_a_reader_who_is_slow_and_steady_gets_everything(f: Front, listener: str) -> None:
     """For much longer than anybody may be silent; no byte is missing in the end."""
-    count = 200
+    count = 420
     with line(f, listener, buffer=4096) as sock:
         request = b"GET /ca/people.pem HTTP/1.1\r\nhost: x\r\n"
         send(sock, (request + b"\r\n") * (count - 1) + request + b"connection: close\r\n\r\n")
         since = time.monotonic()
         data = b""
         for number in itertools.count():
-            wait_until(lambda number=number: time.monotonic() >= since + number * 0.02, "the next piece")  # type: ignore[misc]
+            wait_until(lambda number=number: time.monotonic() >= since + number * 0.01, "the next piece")  # type: ignore[misc]
             part = sock.recv(2048)
             data += part
             if not part:
