@@ -89,16 +89,18 @@ local function unhex(s) return (s:gsub("..", function(c) return string.char(tonu
 """
 
 
-def scripts(folder: Path, cert_id: bytes) -> tuple[Path, Path]:
-    """Wrk's scripts: the same request again and again; and one with another nonce each time."""
+def scripts(folder: Path, cert_id: bytes, listen: int) -> tuple[Path, Path]:
+    """Wrk's scripts: the same request again and again; and one with another nonce each time, put together cheaply, since wrk shares our processors."""
     from gatekey.x509 import ocsp
 
     kept, nonce = folder / "kept.lua", folder / "nonce.lua"
     kept.write_text(f'{_POST}wrk.body = unhex("{ocsp.encode_request([cert_id]).hex()}")\n')
-    head = ocsp.encode_request([cert_id], b"\0" * 16)[:-16].hex()
+    whole = ocsp.encode_request([cert_id], b"\0" * 16)
+    lines = (b"POST /ocsp HTTP/1.1", b"Host: 127.0.0.1:%d" % listen, b"Content-Type: application/ocsp-request", b"Content-Length: %d" % len(whole), b"", b"")
+    head = b"\r\n".join(lines) + whole[:-16]
     nonce.write_text(
-        f'{_POST}local head = unhex("{head}")\nlocal n = math.random(1, 2000000000)\n'
-        'function request()\n  n = n + 1\n  return wrk.format(nil, nil, nil, head .. string.format("%016x", n))\nend\n'
+        f'{_POST}local head = unhex("{head.hex()}")\nlocal n = math.random(1, 2000000000)\n'
+        'function request()\n  n = n + 1\n  return head .. string.format("%016x", n)\nend\n'
     )
     return kept, nonce
 
@@ -127,7 +129,7 @@ def main() -> int:
         place, cert_id = home(folder, ours)
         from gatekey.x509 import ocsp
 
-        kept, nonce = scripts(folder, cert_id)
+        kept, nonce = scripts(folder, cert_id, ours)
         path = base64.b64encode(ocsp.encode_request([cert_id])).decode().replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
         started = [
             subprocess.Popen([sys.executable, __file__, "hello", str(peer)], start_new_session=True),
