@@ -174,7 +174,7 @@ def test_one_letter_that_cannot_be_sent_keeps_back_no_other(authority: Authority
     clock.move(days=340)
     with pytest.raises(Unavailable, match=r"1 reminders could not be sent \(mail: UnicodeError\); 2 were"):
         tasks.remind(authority, post, None, (30, 14, 3))
-    assert [letter.to for letter in post.letters] == ["bob@kitty.example", "carl@kitty.example"]
+    assert sorted(letter.to for letter in post.letters) == ["bob@kitty.example", "carl@kitty.example"]
 
 
 def test_a_fault_in_one_job_holds_up_neither_it_nor_the_others(authority: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

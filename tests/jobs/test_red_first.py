@@ -110,7 +110,7 @@ def test_what_is_served_is_never_stale_in_sixty_days(worker: Worker) -> None:
         assert {entry.serial_number for entry in served} >= {*revoked}
         if hour % 24 == 0:
             assert all(left(worker, name) > PROMISED for name in CAS)
-            assert worker.get("/readyz")[0] == HTTPStatus.OK, worker.get("/readyz", "private")[1]
+            assert worker.get("/readyz")[0] == HTTPStatus.OK, worker.get("/readyz", "proxy")[1]
             assert worker.doctor()[0] == 0
         if hour % 240 == 100:
             revoked.append(_revoke_somebody(worker.house.authority, f"p{hour}"))
@@ -154,7 +154,7 @@ def test_health_is_red_days_before_anybody_is_locked_out(worker: Worker, harm: C
     red: list[tuple[float, str]] = []
     while left(worker, "people") > 0:
         worker.hour(STEP)
-        status, body = worker.get("/readyz", "private")
+        status, body = worker.get("/readyz", "proxy")
         code, found = worker.doctor()
         assert (code == 0) == (status == HTTPStatus.OK), "the service and the doctor say the same"
         if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -182,7 +182,8 @@ def test_who_may_open_the_socket_speaks_for_others(house: Front) -> None:
     assert by_socket(house, "GET", "/v1/me", client_cert=rfc9440(boss), x_client_cert=escaped(nobody))[0] == 400
     assert by_socket(house, "GET", "/v1/me", authorization=f"Bearer {house.tokens['read']}")[0] == 200
     assert by_socket(house, "GET", "/healthz")[0] == 200
-    assert by_socket(house, "GET", "/metrics")[0] == 200
+    assert by_socket(house, "GET", "/metrics")[0] == 401
+    assert by_socket(house, "GET", "/metrics", client_cert=rfc9440(boss))[0] == 200
 
 
 def test_what_is_handed_on_over_the_socket_is_looked_at(house: Front, tmp_path: Path) -> None:
