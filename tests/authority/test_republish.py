@@ -156,7 +156,7 @@ def test_what_fails_is_told_and_tried_again(workers: list[tuple[Authority, Repub
     assert health.crls(one).state == health.WARN
     clock.move(seconds=health.LATE + 1)
     found = health.crls(one)
-    assert (found.state, found.message) == (health.FAIL, "the CRL of people does not hold the newest revocation, and that for 6 seconds")
+    assert (found.state, found.message) == (health.FAIL, "the CRL of people does not hold the newest revocation, and that for 11 seconds")
     clock.move(seconds=RETRY)
     looks.look()
     assert listed(one) == {ann.number}

@@ -100,9 +100,9 @@ def test_whoever_is_not_let_in_stands_in_the_log() -> None:
     call = Call("proxy", "GET", "/decision", peer=Peer("unix"), id="x-1")
     _tell_no(log, call, "unknown", Question("CN=Kitty CA people", "5A", "app.example", ()))
     _tell_no(log, call, "no-certificate", None)
-    for _ in range(2 * MOST):
+    for _ in range(4 * MOST):
         _tell_no(log, call, "malformed", None)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert {"event": "not-let-in", "id": "x-1", "why": "unknown", "serial": "5A", "site": "app.example"}.items() <= lines[0].items()
     assert lines[1]["why"] == "no-certificate"
-    assert len(lines) <= 2 * MOST, "never a flood"
+    assert len(lines) <= 2 * MOST + 1, "never a flood"

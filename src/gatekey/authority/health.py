@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 #: A revocation that is in no CRL for longer than this is no matter of a moment any more (seconds): web servers with CRLs let somebody in who must stay out.
-LATE = 5
+#: More than gathering and signing a list of a million entries twice.
+LATE = 10
 
 
 class Finding(NamedTuple):
