@@ -30,7 +30,6 @@ from .x509.certificate import Certificate, assemble
 if TYPE_CHECKING:
     import mmap
     import socket
-    import ssl
 
     from .authority.probe import Probe, Probes
     from .jobs.ticker import Job, Ran
@@ -383,8 +382,8 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
 
         said = configuration.load(home)  # again: a reload reads what was changed since
         shared = _Shared(counted, secret, metered, seated, place, places)
-        contexts, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
-        return worker.work(house, sockets, contexts, life, ready)
+        speaking, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
+        return worker.work(house, sockets, speaking, life, ready)
 
     return supervisor.Supervisor(lambda: _workers(configuration.load(home)), places, work, log).run()
 
@@ -468,7 +467,7 @@ def _mode(text: str) -> int:
     return mode
 
 
-def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log) -> tuple[dict[str, ssl.SSLContext], House]:
+def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log) -> tuple[dict[str, tls.Tls], House]:
     """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS."""
     from .authority import access, own, seen
     from .authority import health as checks
@@ -534,19 +533,19 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=1 if name == "crl" else 10)
-    contexts = _contexts(config)
-    if "private" in contexts:
-        house.changed.append(tls.People(lambda: _people(authority), contexts["private"]).follow)
-    if contexts:
+    speaking = _speaking_tls(config)
+    if "private" in speaking:
+        house.changed.append(tls.People(lambda: _people(authority), speaking["private"]).follow)
+    if speaking:
         hosts = config.words("service.hosts")
-        certificate = _certificate(config, authority, contexts, lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")))
+        certificate = _certificate(config, authority, list(speaking.values()), lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")))
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write, sights.look]
     house.endings.append(sights.write)
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
-    return contexts, house
+    return speaking, house
 
 
 def outside(resolve: Callable[[str, float], tuple[str, ...]] | None = None) -> Outside:
@@ -684,16 +683,16 @@ def _people(authority: Authority) -> bytes:
     return b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.side("people"))
 
 
-def _contexts(config: Config) -> dict[str, ssl.SSLContext]:
+def _speaking_tls(config: Config) -> dict[str, tls.Tls]:
     """TLS for enrol and private, unless they are Unix sockets."""
     from .web import tls
 
     listens = {"enrol": config.text("enrol.listen"), "private": config.text("private.listen", "127.0.0.1:8443")}
-    return {name: tls.context() for name, listen in listens.items() if listen and not listen.startswith("unix:")}
+    return {name: tls.Tls() for name, listen in listens.items() if listen and not listen.startswith("unix:")}
 
 
 def _certificate(
-    config: Config, authority: Authority, contexts: dict[str, ssl.SSLContext], issue: Callable[[], tuple[bytes, bytes, int, int]]
+    config: Config, authority: Authority, listeners: list[tls.Tls], issue: Callable[[], tuple[bytes, bytes, int, int]]
 ) -> tls.Files | tls.Own:
     """What looks after the certificate of the listeners: files of the operator, or the authority's own."""
     from .web import tls
@@ -702,5 +701,5 @@ def _certificate(
     if bool(certificate) != bool(key):
         raise Misconfigured("service-certificate", "only one of service.certificate and service.key is set", hint="set both, or none")
     if certificate and key:
-        return tls.Files(certificate, key, list(contexts.values()))
-    return tls.Own(issue, authority.now, list(contexts.values()))
+        return tls.Files(certificate, key, listeners)
+    return tls.Own(issue, authority.now, listeners)

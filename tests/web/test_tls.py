@@ -11,11 +11,12 @@ from uvicorn.protocols.http import httptools_impl
 
 from gatekey.api import Authority
 from gatekey.authority import own
-from gatekey.errors import Unavailable
+from gatekey.errors import Misconfigured, Unavailable
 from gatekey.keys import material
 from gatekey.testing import FakeClock
 from gatekey.web import tls
 from gatekey.x509.certificate import Certificate, read_certificate
+from kit.pki import make_pki
 
 
 def shown(context: ssl.SSLContext) -> Certificate:
@@ -39,7 +40,7 @@ def test_its_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path
     clock = FakeClock()
     with Authority.create(tmp_path / "home", "Test", unencrypted_keys=True, clock=clock) as authority:
         core = authority._core
-        contexts = [tls.context(), tls.context()]
+        listeners = [tls.Tls(), tls.Tls()]
         failing = False
 
         def issue() -> tuple[bytes, bytes, int, int]:
@@ -47,18 +48,18 @@ def test_its_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path
                 raise Unavailable("store-locked", "locked")
             return own.server_certificate(core, ("pki.example", "192.0.2.1"), lambda: material.make("p256"))
 
-        ours = tls.Own(issue, core.now, contexts)
-        first = shown(contexts[0])
-        assert first == shown(contexts[1])
+        ours = tls.Own(issue, core.now, listeners)
+        first = shown(listeners[0].context)
+        assert first == shown(listeners[1].context)
         assert (first.names.dns, first.names.ips) == (("pki.example",), ("192.0.2.1",))
         clock.move(days=19)
         ours.look()
-        assert shown(contexts[0]) == first
+        assert shown(listeners[0].context) == first
         clock.move(days=1, seconds=1)
         failing = True
         with pytest.raises(Unavailable):
             ours.look()
-        assert shown(contexts[0]) == first
+        assert shown(listeners[0].context) == first
         clock.move(seconds=3601)
         with pytest.raises(Unavailable):
             ours.look()
@@ -66,9 +67,9 @@ def test_its_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path
         failing = False
         clock.move(seconds=61)
         ours.look()
-        second = shown(contexts[0])
+        second = shown(listeners[0].context)
         assert second.serial != first.serial
-        assert second == shown(contexts[1])
+        assert second == shown(listeners[1].context)
         assert ours.check().state == "ok"
         clock.move(days=40)
         assert ours.check().state == "fail"
@@ -86,3 +87,32 @@ def test_what_we_read_of_uvicorn_is_there() -> None:
     flags = ("response_started = True", "waiting_for_100_continue = False", "response_complete = True", "message_event.set()", "on_response()")
     for line in flags:
         assert f"self.{line}" in send, line
+
+
+def test_a_context_in_use_is_never_changed_and_a_wrong_pair_changes_nothing(tmp_path: Path) -> None:
+    """Certificate and key are taken one after the other: in a context that serves, a handshake in between would fail."""
+    one, other = make_pki().server("localhost"), make_pki().server("localhost")
+    certificate, key = tmp_path / "site.crt", tmp_path / "site.key"
+    certificate.write_bytes(one.chain_pem)
+    key.write_bytes(one.key_pem)
+    listener = tls.Tls()
+    kept = tls.Files(certificate, key, [listener])
+    before = listener.context
+    certificate.write_bytes(other.chain_pem)  # half of the way
+    kept.look()
+    assert kept.check().state == "warn"
+    assert listener.context is before
+    assert shown(before).der == one.der
+    key.write_bytes(other.key_pem)
+    kept.look()
+    assert kept.check().state == "ok"
+    assert shown(listener.context).der == other.der
+    assert shown(before).der == one.der, "connections that began with it go on with it"
+    listener.ask_for(make_pki().chain_pem)
+    assert shown(listener.context).der == other.der
+    assert listener.context.verify_mode is ssl.CERT_OPTIONAL
+    key.unlink()
+    kept.look()
+    assert "site.key" in kept.check().message
+    with pytest.raises(Misconfigured, match="cannot be used as certificate and key"):
+        tls.Files(certificate, key, [listener])

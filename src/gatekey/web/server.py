@@ -23,6 +23,7 @@ from .seats import Acceptor, Seats
 if TYPE_CHECKING:
     from .house import House
     from .routes import Route
+    from .tls import Tls
 
 #: Connections that wait in the kernel's queue; seconds for a TLS handshake.
 _QUEUE, _HANDSHAKE = 2048, 10
@@ -294,7 +295,7 @@ def peer_of(transport: Any) -> Peer:
 class Listener(uvicorn.Server):
     """One listener on sockets that are open already."""
 
-    def __init__(self, door: Door, sockets: list[socket.socket], context: ssl.SSLContext | None, seats: Seats) -> None:
+    def __init__(self, door: Door, sockets: list[socket.socket], speaks: Tls | None, seats: Seats) -> None:
         super().__init__(
             uvicorn.Config(
                 door,
@@ -313,7 +314,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._sockets = sockets
-        self._context = context
+        self._tls = speaks
         self._seats = seats
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -334,7 +335,7 @@ class Listener(uvicorn.Server):
     async def _connected(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         protocol = Protocol(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
-        extra: dict[str, Any] = {"ssl": self._context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._context else {}
+        extra: dict[str, Any] = {"ssl": self._tls.context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._tls else {}
         try:
             await loop.connect_accepted_socket(lambda: protocol, sock, **extra)
         except OSError:  # a handshake that failed, or took too long: what strangers do all day

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,12 @@ from .server import Listener, serve
 
 if TYPE_CHECKING:
     from .house import House
+    from .tls import Tls
 
 Sockets = dict[str, list[socket.socket]]
 
 
-def work(house: House, sockets: Sockets, contexts: dict[str, ssl.SSLContext], life: int, ready: Callable[[], None]) -> int:
+def work(house: House, sockets: Sockets, speaking: dict[str, Tls], life: int, ready: Callable[[], None]) -> int:
     """Serves until SIGTERM, SIGINT, or the end of the supervisor (`life` is a pipe that then closes). Answers with an exit code."""
     house.log.adopt("uvicorn.error")
     house.log.adopt("asyncio")
@@ -29,7 +29,7 @@ def work(house: House, sockets: Sockets, contexts: dict[str, ssl.SSLContext], li
     table, applications = routes(house), apps(house)
     doors = {name: Door(house, name, table, applications.get(name)) for name in sockets}
     listeners = [
-        Listener(doors[name], opened, None if opened[0].family == socket.AF_UNIX else contexts.get(name), house.seats)
+        Listener(doors[name], opened, None if opened[0].family == socket.AF_UNIX else speaking.get(name), house.seats)
         for name, opened in sockets.items()
     ]
     house.start()
