@@ -177,9 +177,13 @@ def test_the_authority_serves_under_a_certificate_of_its_own(service: Service, t
         assert connection.getresponse().status == 200
         connection.close()
     connection = http.client.HTTPSConnection("localhost", service.private, context=context_of_ann, timeout=10)
-    connection.request("GET", "/metrics", headers=reader(service))
-    text = connection.getresponse().read().decode()
-    assert 'gatekey_requests_total{listener="private",route="/readyz",status="200"}' in text
+    headers = reader(service)
+
+    def counted() -> bool:  # workers tell each other once a second
+        connection.request("GET", "/metrics", headers=headers)
+        return 'gatekey_requests_total{listener="private",route="/readyz",status="200"}' in connection.getresponse().read().decode()
+
+    wait_until(counted, "the count of all workers")
     connection.close()
 
 
