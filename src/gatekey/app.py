@@ -542,7 +542,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write, sights.look]
-    house.endings.append(sights.write)
+    house.endings += [sights.write, meter.write]  # what was counted since the last second, too: a counter that falls is read as a restart
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return speaking, house
