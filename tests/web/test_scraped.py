@@ -101,7 +101,7 @@ def test_what_was_asked_is_what_is_counted(f: Front) -> None:
         return all(grown.get(key, 0) == count for key, count in expected.items())
 
     wait_until(counted, "every answer is counted")
-    text = f.ask(f.private(), "GET", "/metrics").body.decode()
+    text = f.ask(f.private("aud"), "GET", "/metrics").body.decode()
     for word in ("secret", "somebody", serial, "ann", "127.0.0.1"):
         assert word not in text, word
     answers, none = "gatekey_ocsp_answers_total", Counter[Labels]()
@@ -141,4 +141,5 @@ def test_where_the_operator_has_not_said_so_strangers_learn_nothing(tmp_path: Pa
     with front(tmp_path, workers=1) as f:
         assert f.ask(f.public(), "GET", "/metrics").status == 404
         assert f.ask(f.proxy(), "GET", "/metrics").status == 404
-        assert scraped(f.ask(f.private(), "GET", "/metrics"))
+        assert f.ask(f.private(), "GET", "/metrics").status == 401
+        assert scraped(f.ask(f.private("aud"), "GET", "/metrics"))

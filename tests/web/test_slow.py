@@ -168,7 +168,7 @@ def test_a_reader_who_does_not_read(f: Front, listener: str) -> None:
 
 
 def refused(f: Front, listener: str, why: str) -> float:
-    text = f.ask(f.private(), "GET", "/metrics").body.decode()
+    text = f.ask(f.private("aud"), "GET", "/metrics").body.decode()
     found = re.search(rf'^gatekey_refused_connections_total{{listener="{listener}",why="{why}"}} ([0-9.]+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0
 

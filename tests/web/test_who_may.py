@@ -36,12 +36,13 @@ from kit.service import client_context
 
 pytestmark = pytest.mark.slow
 
-#: Who may: anybody; whoever opens the Unix socket (its mode says who); a certificate whose holder may `decide`; that, or a token that may; or the API's table.
-ANYBODY, SOCKET, DECIDE, DECIDE_OR_TOKEN, API = "anybody", "socket", "decide", "decide, also by token", "api"
+#: Who may: anybody; whoever opens the Unix socket (its mode says who); a certificate whose holder may `decide`; that, or a token; the same for `read`; or the API's table.
+ANYBODY, SOCKET, API = "anybody", "socket", "api"
+DECIDE, DECIDE_OR_TOKEN, READ_OR_TOKEN = "decide", "decide, also by token", "read, also by token"
 RULES = {
     **{(listener, "GET", path): ANYBODY for listener in ("public", "enrol", "private", "proxy") for path in ("/healthz", "/readyz")},
     ("public", "GET", "/metrics"): ANYBODY,  # where the operator says so
-    ("private", "GET", "/metrics"): ANYBODY,
+    ("private", "GET", "/metrics"): READ_OR_TOKEN,
     **{(listener, "GET", path): ANYBODY for listener in ("public", "private") for path in ("/ca/", "/crl/")},
     **{("public", method, path): ANYBODY for method, path in (("POST", "/ocsp"), ("POST", "/ocsp/"), ("GET", "/ocsp/"))},
     ("proxy", "GET", "/decision"): SOCKET,
@@ -223,6 +224,8 @@ def may(who: str, rule: str) -> bool:
         return "decide" in roles
     if rule == DECIDE_OR_TOKEN:
         return "decide" in roles or who == "token decide"
+    if rule == READ_OR_TOKEN:
+        return "read" in roles or who == "token read"
     return True  # anybody; and whoever has opened the socket
 
 
