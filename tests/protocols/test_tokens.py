@@ -128,7 +128,6 @@ def test_what_ends_while_it_is_in_use_ends_at_once(tmp_path: Path, scope: str) -
     desk.close()
 
 
-@pytest.mark.xfail(reason="who asks is remembered for five seconds, also beyond the end of his token")
 def test_a_token_ends_in_its_last_second(tmp_path: Path) -> None:
     """Also one that was asked with a second before."""
     desk = Desk(tmp_path)

@@ -126,7 +126,6 @@ def test_a_rolling_restart_under_load_drops_no_request(tmp_path: Path) -> None:
             assert len(live) == ids + len(f.people) + 1, "as many certificates as answers: none was issued for nobody"
 
 
-@pytest.mark.xfail(reason="a worker that ends forgets whoever is still in the handshake", raises=ConnectionError)
 def test_a_handshake_that_is_under_way_when_its_worker_ends_is_still_served(tmp_path: Path) -> None:
     """Whoever was accepted is not left standing: the handshake is finished, and the request that follows it answered."""
     with front(tmp_path, workers=1) as f, socket.create_connection(("127.0.0.1", f.service.private), 30) as sock:

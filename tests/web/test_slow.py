@@ -100,7 +100,6 @@ def target(listener: str) -> bytes:
 
 
 #: Half a minute without a change there is taken for a reader who does not read, while hundreds of KiB go out below it.
-UNSEEN = "over TLS what waits in the socket's transport and in the kernel is not seen"
 LISTENERS = pytest.mark.parametrize("listener", ["public", "private"])
 FRAMES = (b"content-length: 1000\r\n\r\n", b"transfer-encoding: chunked\r\n\r\n3e8\r\n")
 
@@ -173,7 +172,7 @@ def refused(f: Front, listener: str, why: str) -> float:
     return float(found[1]) if found else 0
 
 
-@pytest.mark.parametrize("listener", ["public", pytest.param("private", marks=pytest.mark.xfail(reason=UNSEEN, raises=AssertionError))])
+@LISTENERS
 def test_a_reader_who_is_slow_and_steady_gets_everything(f: Front, listener: str) -> None:
     """For much longer than anybody may be silent; no byte is missing in the end."""
     count = 600

@@ -36,7 +36,8 @@ from kit.service import client_context
 
 pytestmark = pytest.mark.slow
 
-#: Who may: anybody; whoever opens the Unix socket (its mode says who); a certificate whose holder may `decide`; that, or a token; the same for `read`; or the API's table.
+#: Who may: anybody; whoever opens the Unix socket (its mode says who); a certificate whose holder may `decide`; that, or a token that may; whoever may `read`;
+#: or as the table of the API says.
 ANYBODY, SOCKET, API = "anybody", "socket", "api"
 DECIDE, DECIDE_OR_TOKEN, READ_OR_TOKEN = "decide", "decide, also by token", "read, also by token"
 RULES = {

@@ -113,7 +113,7 @@ def caller_of_token(authority: Authority, text: str) -> Caller:
         with authority.ledger.db.transaction("note token use") as tx:
             rows.used(tx, token.id, now)
     allowed = scopes_of(roles(authority, token.login))
-    return Caller(token.login, tuple(scope for scope in token.scopes if scope in allowed), "token")
+    return Caller(token.login, tuple(scope for scope in token.scopes if scope in allowed), "token", token.expires_at)
 
 
 def caller_of_certificate(authority: Authority, certificate: Certificate) -> Caller:
@@ -126,7 +126,7 @@ def caller_of_certificate(authority: Authority, certificate: Certificate) -> Cal
         holder = authority.reads.holder(record.holder)
         if holder is None or holder.left_at:
             return Caller()
-        return Caller(holder.login, scopes_of(roles(authority, holder.login)), "certificate")
+        return Caller(holder.login, scopes_of(roles(authority, holder.login)), "certificate", record.not_after + 1)
     return Caller()
 
 
@@ -141,18 +141,17 @@ class Proxies:
     def __init__(self, authority: Authority, event: Callable[[], int]) -> None:
         self._authority = authority
         self._event = event
-        self._told: dict[bytes, tuple[int, int, bool]] = {}
+        self._told: dict[bytes, tuple[int, int, Caller]] = {}
 
     def __call__(self, der: bytes) -> bool:
         event, now = self._event(), self._authority.now()
-        at_event, at, may = self._told.get(der, (-1, 0, False))
-        if at_event == event and 0 <= now - at < self._SECONDS:  # after a while again: certificates end without a change
-            return may
-        may = caller_of_certificate(self._authority, read_certificate(der)).may("decide")
-        if len(self._told) >= self._MOST:
-            self._told.clear()
-        self._told[der] = (event, now, may)
-        return may
+        at_event, at, caller = self._told.get(der, (-1, 0, Caller()))
+        if at_event != event or not at <= now < min(at + self._SECONDS, caller.until or now + 1):  # certificates end without a change
+            caller = caller_of_certificate(self._authority, read_certificate(der))
+            if len(self._told) >= self._MOST:
+                self._told.clear()
+            self._told[der] = (event, now, caller)
+        return caller.may("decide")
 
 
 def _digest(secret: str) -> str:

@@ -18,11 +18,15 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 
 class Caller(NamedTuple):
-    """Who asks. `login` "" for nobody. `scopes` is all that this caller may, however it signed in. `way`: certificate, token or none."""
+    """Who asks. `login` "" for nobody. `scopes` is all that this caller may, however it signed in. `way`: certificate, token or none.
+
+    `until`: when that certificate or token ends (POSIX seconds, the first at which it counts no more); 0 for nobody.
+    """
 
     login: str = ""
     scopes: tuple[str, ...] = ()
     way: str = "none"
+    until: int = 0
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes

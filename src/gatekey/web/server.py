@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from .routes import Route
     from .tls import Tls
 
-#: Connections that wait in the kernel's queue; seconds for a TLS handshake.
-_QUEUE, _HANDSHAKE = 2048, 10
+#: Connections that wait in the kernel's queue; seconds for a TLS handshake, and for one that is under way when we are to end.
+_QUEUE, _HANDSHAKE, _SHAKING = 2048, 10, 5
+#: Seconds that a client has for the end of TLS after the last byte has arrived; until then the sweep looks whether it reads, and asyncio must not cut it off.
+_FAREWELL, _FLUSHING = 5, 24 * 3600
+#: Where tcpi_bytes_acked stands in the kernel's struct tcp_info (tcp(7)).
+_BYTES_ACKED = slice(120, 128)
 _LARGE_HEAD = b"431 Request Header Fields Too Large"
 #: Headers of requests that take the long way.
 _LONG = (b"transfer-encoding", b"upgrade", b"expect")
@@ -59,7 +66,8 @@ class Protocol(HttpToolsProtocol):
         self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = self.moved = time.monotonic()
         self.in_head = True
-        self.head = self.silent = self.steps = self.unsent = 0
+        self.head = self.silent = self.steps = 0
+        self.unsent: tuple[int, ...] = ()
         self.ending = False
         self.refused = False
         self.quick: Quick | None = None
@@ -207,7 +215,7 @@ class Protocol(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """Closes a connection that takes too long with its head, its body, its reading or its silence."""
-        unsent = self.transport.get_write_buffer_size()
+        unsent = self._on_its_way()
         if unsent != self.unsent:
             self.unsent, self.moved = unsent, now
         if unsent:
@@ -220,14 +228,29 @@ class Protocol(HttpToolsProtocol):
         elif self.busy:
             return
         elif self.transport.is_closing():
-            if now - self.since > READ_SECONDS + HEAD_SECONDS:  # what was written last is not being read
-                self.count("slow-reader")
+            if now - max(self.since, self.moved) > _FAREWELL:  # everything has arrived, and the other side does not say that it is over
                 self.transport.abort()
         elif self.in_head and self.head and now - self.since > HEAD_SECONDS:
             self.refuse("slow-head", b"408 Request Timeout")
         elif now - self.since > max(IDLE_SECONDS, HEAD_SECONDS) and self.timeout_keep_alive_task is None:
             self.count("idle")
             self.transport.close()
+
+    def _on_its_way(self) -> tuple[int, ...]:
+        """What was written and has not arrived: () for nothing, otherwise numbers that change with every byte that the client's side takes.
+
+        Asked of the kernel: over TLS asyncio does not tell what its lower transport holds back.
+        """
+        sock = self.transport.get_extra_info("socket")
+        try:
+            queued = int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+            held = self.transport.get_write_buffer_size()
+            if not queued and not held:
+                return ()
+            taken = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)[_BYTES_ACKED] if sock.family != socket.AF_UNIX else b""
+        except (OSError, ValueError):  # it is over
+            return ()
+        return queued, held, int.from_bytes(taken, sys.byteorder)
 
     def count(self, why: str) -> None:
         door: Door = self.config.loaded_app
@@ -335,7 +358,7 @@ class Listener(uvicorn.Server):
     async def _connected(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         protocol = Protocol(config=self.config, server_state=self.server_state, app_state={}, _loop=loop)
-        extra: dict[str, Any] = {"ssl": self._tls.context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": 5} if self._tls else {}
+        extra: dict[str, Any] = {"ssl": self._tls.context, "ssl_handshake_timeout": _HANDSHAKE, "ssl_shutdown_timeout": _FLUSHING} if self._tls else {}
         try:
             await loop.connect_accepted_socket(lambda: protocol, sock, **extra)
         except OSError:  # a handshake that failed, or took too long: what strangers do all day
@@ -343,6 +366,16 @@ class Listener(uvicorn.Server):
         finally:
             if not protocol.connected:
                 self._seats.leave()
+        if self.should_exit and protocol.connected:  # its handshake was under way when we were told to end
+            protocol.shutdown()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """No more connections; those whose handshake is under way still get an answer, and then uvicorn ends the rest."""
+        for acceptor in self.servers:
+            acceptor.close()
+        if self._connecting:
+            await asyncio.wait(self._connecting, timeout=_SHAKING)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

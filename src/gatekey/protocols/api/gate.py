@@ -167,7 +167,7 @@ class Gate:
         moment, now = moment or self._moment(), self._authority.now()
         sign = (b"" if token else call.peer.certificate, token)
         held = self._callers.get(sign)
-        if held and moment and held[0] >= moment.changed and held[1] <= now < held[1] + _REMEMBER:
+        if held and moment and held[0] >= moment.changed and held[1] <= now < min(held[1] + _REMEMBER, held[2].until or now + 1):
             return held[2]
         caller = self._by_token(token) if token else access.caller_of_certificate(self._authority, read_certificate(call.peer.certificate))
         if len(self._callers) >= _REMEMBERED:
