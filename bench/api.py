@@ -33,15 +33,16 @@ COMMAND = (sys.executable, "-c", "from gatekey.cli import main; main()")
 
 #: Every CSR in order; where there is no more, what `over` says.
 LUA = """
-local bodies, place = {}, 0
+local requests, place = {}, 0
 local said = ""
+local headers = {["authorization"] = "Bearer %(token)s", ["content-type"] = "application/json"}
 function init(args)
-  for line in io.lines("%(bodies)s") do bodies[#bodies + 1] = line end
+  for line in io.lines("%(bodies)s") do requests[#requests + 1] = wrk.format("POST", "%(path)s", headers, line) end
 end
 function request()
   place = place + 1
-  if place > #bodies then %(over)s end
-  return wrk.format("POST", "%(path)s", {["authorization"] = "Bearer %(token)s", ["content-type"] = "application/json"}, bodies[place])
+  if place > #requests then %(over)s end
+  return requests[place]
 end
 function response(status, headers, body)
   if status ~= 201 and status ~= 200 and said == "" then said = body; print(status, body) end

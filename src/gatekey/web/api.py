@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..protocols.api.asking import Route
 
-#: Issuances in one commit, and those that wait for the next ones. Where there was company, a batch waits so long for more of it (seconds).
-MOST_TOGETHER, MOST_WAITING, GATHER = 64, 1024, 0.0005
+#: Issuances in one commit, and those that wait for the next ones. Until as many are there as last time, so many turns are left to others before the next.
+MOST_TOGETHER, MOST_WAITING, TURNS = 64, 1024, 20
 _LISTENER = "private"
 
 
@@ -37,7 +37,7 @@ class Clerk:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
-        self._lately = False
+        self._lately = 0
         self._working: asyncio.Task[None] | None = None
 
     def caller(self, call: Call) -> Caller:
@@ -65,8 +65,10 @@ class Clerk:
         """Takes batches until nothing waits. Between the last look and the end nothing is awaited: whoever comes after starts another."""
         try:
             while self._waiting:
-                if self._lately:
-                    await asyncio.sleep(GATHER)
+                for _ in range(TURNS):  # those who were answered now have their next question under way; a timer would sleep a whole millisecond
+                    if len(self._waiting) >= self._lately:
+                        break
+                    await asyncio.sleep(0)
                 batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
                 await self._batch(batch)
         finally:
@@ -83,7 +85,7 @@ class Clerk:
         for (_, future), answer in zip(batch, done, strict=True):
             if not future.done():  # whoever asked may have gone
                 future.set_result(answer)
-        self._lately = len(batch) > 1
+        self._lately = len(batch)
 
 
 class Described:
