@@ -118,19 +118,19 @@ class _Profiles:
     """Profiles by name: the home's own before the built-in ones, each read again only when its file is another one: a service lives long."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._read: dict[str, tuple[object, Profile]] = {}
 
     def __call__(self, name: str) -> Profile:
         stamp = self._stamp(name)
         held = self._read.get(name)
         if held is None or held[0] != stamp:
-            held = self._read[name] = (stamp, profiles.find(name, self._folder))
+            held = self._read[name] = (stamp, profiles.find(name, Path(self._folder)))
         return held[1]
 
     def _stamp(self, name: str) -> object:
         try:
-            stat = os.stat(os.path.join(self._folder, f"{name}.toml"))
+            stat = os.stat(f"{self._folder}/{name}.toml")
         except (OSError, ValueError):
             return None
         return stat.st_ino, stat.st_mtime_ns, stat.st_size

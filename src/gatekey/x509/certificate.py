@@ -311,19 +311,36 @@ def extension_list(listed: Reader) -> tuple[Extension, ...]:
     """Reads the extensions that `listed` holds; see `read_extensions`."""
     found: dict[str, Extension] = {}
     while listed:
-        one = listed.inside()
-        kind = one.oid()
-        critical = _true(one)
-        value = one.content(OCTET_STRING)
-        one.finish()
-        if kind in found:
-            raise Malformed("bad-der", f"the extension {oids.name(kind)} stands there twice")
+        at = listed.pos
+        raw = listed.raw(SEQUENCE)
+        try:
+            one = _short_extension(raw) if len(raw) <= _SHORT else _extension(Reader(raw))
+        except Malformed:
+            one = _extension(Reader(listed.data, at, listed.pos))  # again, to say at which byte of the whole
+        if one.oid in found:
+            raise Malformed("bad-der", f"the extension {oids.name(one.oid)} stands there twice")
         if len(found) == MAX_EXTENSIONS:
             raise Malformed("bad-der", f"there are more than {MAX_EXTENSIONS} extensions")
-        found[kind] = Extension(kind, critical, value)
+        found[one.oid] = one
     if not found:
         raise Malformed("bad-der", "the list of extensions is empty")
     return tuple(found.values())
+
+
+#: Extensions of so many bytes and fewer are remembered with what they say: those of one issuer and profile are the same in every certificate but two.
+_SHORT = 512
+
+
+@functools.lru_cache(maxsize=1024)
+def _short_extension(raw: bytes) -> Extension:
+    return _extension(Reader(raw))
+
+
+def _extension(reader: Reader) -> Extension:
+    one = reader.inside()
+    read = Extension(one.oid(), _true(one), one.content(OCTET_STRING))
+    one.finish()
+    return read
 
 
 def _true(reader: Reader) -> bool:
@@ -353,10 +370,15 @@ def _parsed(extensions: tuple[Extension, ...]) -> dict[str, Any]:
     for kind, _, value in extensions:
         if (read := _READERS.get(kind)) is not None:
             try:
-                fields.update(read(value))
+                fields.update(_short_value(kind, value) if len(value) <= _SHORT else read(value))
             except Malformed as error:
                 raise Malformed(error.code, f"the extension {oids.name(kind)}: {error.message}") from None
     return fields
+
+
+@functools.lru_cache(maxsize=1024)
+def _short_value(kind: str, value: bytes) -> dict[str, Any]:
+    return _READERS[kind](value)
 
 
 def _basic(value: bytes) -> dict[str, Any]:

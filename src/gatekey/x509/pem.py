@@ -31,14 +31,17 @@ class Block(NamedTuple):
 def encode(label: str, der: bytes) -> bytes:
     """The block in the strict form of RFC 7468 3: lines of 64 characters, each ended by a line feed."""
     text = binascii.b2a_base64(der, newline=False)
+    name = label.encode("ascii")
+    if len(text) < 64 * 1024:
+        lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+        return b"\n".join((b"-----BEGIN " + name + b"-----", *lines, b"-----END " + name + b"-----\n"))
     full = len(text) // 64
     wrapped = bytearray(65 * full)
-    for column in range(64 if full else 0):  # a CRL may have megabytes: 64 strided copies instead of a line each
+    for column in range(64):  # a CRL may have megabytes: 64 strided copies instead of a line each
         wrapped[column::65] = text[column : 64 * full : 64]
     wrapped[64::65] = b"\n" * full
     tail = text[64 * full :]
     del text
-    name = label.encode("ascii")
     return b"".join((b"-----BEGIN " + name + b"-----\n", wrapped, tail + b"\n" if tail else b"", b"-----END " + name + b"-----\n"))
 
 

@@ -59,7 +59,7 @@ def body(shape: Shape, data: bytes) -> dict[str, Any]:
 def parsed(data: bytes) -> Any:
     """Strict JSON: UTF-8, no name twice, no NaN, not deeper than anybody needs. Raises Malformed."""
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+        value = _strict(data.decode("utf-8"))
     except (ValueError, RecursionError) as wrong:
         message = wrong.args[0] if isinstance(wrong, _Doubled) else "the body is not JSON (RFC 8259) in UTF-8"
         raise Malformed("bad-request", message, hint='send an object, such as {"login": "ann"}') from None
@@ -70,8 +70,10 @@ def parsed(data: bytes) -> Any:
 
 def query(shape: Shape, text: str) -> dict[str, Any]:
     """A query string, checked. Raises Malformed with all mistakes."""
+    if not text:
+        return checked(shape, {})
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=50, errors="strict")
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, max_num_fields=50, errors="strict")
     except ValueError:
         raise Malformed("bad-request", "the query cannot be read", hint="name=value&name=value, percent-encoded UTF-8") from None
     values: dict[str, Any] = {}
@@ -172,6 +174,9 @@ def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> Any:
     raise ValueError
+
+
+_strict = json.JSONDecoder(object_pairs_hook=_no_doubles, parse_constant=_no_constant).decode
 
 
 def _shallow(value: Any, levels: int) -> bool:
