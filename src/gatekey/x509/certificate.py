@@ -1,4 +1,4 @@
-"""Certificates: to-be-signed bytes out of a Plan, quickly; and strict reading of anybody's certificate (RFC 5280 4)."""
+"""Certificates: to-be-signed bytes out of a Plan, quickly; and strict reading of anybody's (RFC 5280 4). Long because the two must say the same."""
 
 from __future__ import annotations
 
