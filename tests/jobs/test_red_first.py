@@ -95,6 +95,7 @@ def left(worker: Worker, name: str) -> float:
     return (worker.crl(name).next_update_utc.timestamp() - worker.clock.now()) / DAY  # type: ignore[union-attr]  # RFC 5280 wants it
 
 
+@pytest.mark.slow
 def test_what_is_served_is_never_stale_in_sixty_days(worker: Worker) -> None:
     """An hour at a time; a revocation now and then is in the next one that is served."""
     numbers = set()

@@ -192,6 +192,7 @@ def test_a_worker_that_is_behind_does_not_play_back_what_it_has(service: Service
     assert made == iso(held.made_at)
 
 
+@pytest.mark.slow
 def test_a_crl_that_nobody_signs_is_signed_after_a_moment(service: Service) -> None:
     """Whoever revoked died between the ledger and the CRL."""
     ann = service.person("ann")
