@@ -234,7 +234,7 @@ def test_openssl_opens_every_pkcs12(everything: Administrator, program: Callable
         modern = name == "bob"
         assert ("AES-256-CBC" in text) is modern
         assert ("pbeWithSHA1And3-KeyTripleDES-CBC" in text) is not modern
-        assert "RC2" not in text
+        assert "RC2-" not in text  # as OpenSSL names it: the hyphen, since base64 of a key may spell anything else
         says(openssl, "pkcs12", "-in", folder / f"{name}.p12", "-passin", "pass:wrong", "-nodes", code=1)
 
 
