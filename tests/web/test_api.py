@@ -20,6 +20,7 @@ from gatekey.protocols.api.asking import Route
 from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.web import api
 from kit.desk import Desk, csr, told
+from kit.servers import wait_until
 
 
 def negative_data_rejection(context: Any, response: Any, case: Any) -> bool | None:
@@ -123,8 +124,8 @@ class Gathering:
         return self._gate.prepare(call)
 
     def answer_many(self, calls: list[Any]) -> list[Answer]:
-        self.open.wait(10)
         self.batches.append(len(calls))
+        self.open.wait(10)
         return self._gate.answer_many(calls)
 
 
@@ -154,6 +155,37 @@ def test_what_comes_together_is_issued_together(desk: Desk) -> None:
     assert sum(gate.batches) == 40
     assert len(gate.batches) <= 6
     assert max(gate.batches) <= api.MOST_TOGETHER
+
+
+def test_those_who_came_in_two_groups_are_soon_one(desk: Desk) -> None:
+    """Who was answered a moment ago asks again at once, and is waited for: a commit for each half would be twice as many."""
+    gate = Gathering(desk)
+
+    async def client(clerk: api.Clerk, name: str) -> list[int]:
+        return [(await clerk.answer(sign(desk, f"{name}-{number}"))).status for number in range(5)]
+
+    async def ask() -> list[list[int]]:
+        clerk = api.Clerk(gate)  # type: ignore[arg-type]
+        gate.open.clear()
+        first = [asyncio.create_task(client(clerk, f"first{number}")) for number in range(4)]
+        await asyncio.to_thread(wait_until, lambda: gate.batches, "the first batch")
+        second = [asyncio.create_task(client(clerk, f"second{number}")) for number in range(4)]
+        await asyncio.sleep(0)
+        gate.open.set()
+        return await asyncio.gather(*first, *second)
+
+    assert asyncio.run(ask()) == [[201] * 5] * 8
+    assert gate.batches == [4, 8, 8, 8, 8, 4]
+
+
+def test_whoever_asks_alone_does_not_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOMENT", 3600)
+
+    async def ask() -> list[int]:
+        clerk = api.Clerk(desk.gate)
+        return [(await clerk.answer(sign(desk, f"alone{number}"))).status for number in range(3)]
+
+    assert asyncio.run(ask()) == [201] * 3
 
 
 def test_the_same_question_at_the_same_moment_is_answered_once(desk: Desk) -> None:

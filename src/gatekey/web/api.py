@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from ..protocols.api.asking import Route
 
-#: Issuances in one commit, and those that wait for the next ones. Until as many are there as last time, so many turns are left to others before the next.
-MOST_TOGETHER, MOST_WAITING, TURNS = 64, 1024, 20
+#: Issuances in one commit, and those that wait for the next ones.
+MOST_TOGETHER, MOST_WAITING = 64, 1024
+#: Seconds that a batch waits for those who are expected.
+MOMENT = 0.001
 _LISTENER = "private"
 
 
@@ -37,7 +39,8 @@ class Clerk:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
-        self._lately = 0
+        self._expected = 0
+        self._enough = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
 
     def caller(self, call: Call) -> Caller:
@@ -57,6 +60,8 @@ class Clerk:
             return one.result
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
+        if len(self._waiting) >= self._expected:
+            self._enough.set()
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         return await future
@@ -65,14 +70,19 @@ class Clerk:
         """Takes batches until nothing waits. Between the last look and the end nothing is awaited: whoever comes after starts another."""
         try:
             while self._waiting:
-                for _ in range(TURNS):  # those who were answered now have their next question under way; a timer would sleep a whole millisecond
-                    if len(self._waiting) >= self._lately:
-                        break
-                    await asyncio.sleep(0)
+                await self._gather()
                 batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
                 await self._batch(batch)
         finally:
             self._working = None
+
+    async def _gather(self) -> None:
+        """Waits a moment until as many are there as were answered or waiting at the end of the last batch: those have their next question under way."""
+        if len(self._waiting) < self._expected:
+            self._enough.clear()
+            timer = asyncio.get_running_loop().call_later(MOMENT, self._enough.set)
+            await self._enough.wait()
+            timer.cancel()
 
     async def _batch(self, batch: list[tuple[Call | Prepared, asyncio.Future[Answer]]]) -> None:
         try:
@@ -85,7 +95,7 @@ class Clerk:
         for (_, future), answer in zip(batch, done, strict=True):
             if not future.done():  # whoever asked may have gone
                 future.set_result(answer)
-        self._lately = len(batch)
+        self._expected = min(len(batch) + len(self._waiting), MOST_TOGETHER)
 
 
 class Described:
@@ -119,9 +129,7 @@ def application(clerk: Clerk) -> FastAPI:
     async def nothing(request: Request, error: Exception) -> Response:  # noqa: ARG001  Starlette's form
         return await endpoint(request)
 
-    app = FastAPI(
-        title="Gatekey", version="1", docs_url=None, redoc_url=None, default_response_class=JSONResponse, description=_ABOUT, redirect_slashes=False
-    )
+    app = FastAPI(title="Gatekey", version="1", docs_url=None, redoc_url=None, default_response_class=JSONResponse, description=_ABOUT, redirect_slashes=False)
     app.add_exception_handler(HTTPException, nothing)  # the gate has the words for what is not there
     for route in table.ROUTES:
         content: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
