@@ -64,10 +64,16 @@ def room(tx: Transaction, drafts: Sequence[tuple[Draft, Holder]], alone: Sequenc
         people.called(tx, [holder for _, holder in drafts]),
         owners,
         {row[0] for row in tx.among("SELECT spki_sha256 FROM compromised_key WHERE spki_sha256 IN ({})", keys)},
-        {(issuer, serial) for issuer, serial in tx.among("SELECT issuer, serial FROM certificate WHERE serial IN ({})", [draft.number for draft, _ in drafts])},
+        _taken(tx, [(draft.issuer, draft.number) for draft, _ in drafts]),
         live,
         set(),
     )
+
+
+def _taken(tx: Transaction, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of these issuers and serials are there already."""
+    sql = "SELECT issuer, serial FROM certificate WHERE issuer = :issuer AND serial IN ({})"
+    return {(name, serial) for name in {name for name, _ in ids} for _, serial in tx.among(sql, [serial for one, serial in ids if one == name], issuer=name)}
 
 
 def holders_of_keys(tx: Transaction, keys: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -90,7 +90,7 @@ class Reads:
             return [_record(row) for row in tx.all(f"{_FROM} WHERE {clause} ORDER BY c.recorded_at, c.serial LIMIT :limit", limit=limit, **values)]
 
     def by_serial(self, serial: str) -> list[CertificateRecord]:
-        return self.certificates("c.serial = :serial AND c.state <> 'recorded'", serial=serial)
+        return self.certificates("c.issuer IN (SELECT name FROM authority) AND c.serial = :serial AND c.state <> 'recorded'", serial=serial)
 
     def by_fingerprint(self, fingerprint: str) -> list[CertificateRecord]:
         return self.certificates("c.fingerprint = :fingerprint", fingerprint=fingerprint)
@@ -125,7 +125,13 @@ class Reads:
                 rows = tx.all(f"{_DOORS} AND c.not_after >= :since", since=since)
                 members = tx.all("SELECT login, grp FROM membership")
             else:
-                rows = [row for row in tx.among(f"{_DOORS} AND c.serial IN ({{}})", [one.serial for one in which]) if row[:2] in which]
+                rows = [
+                    row
+                    for name in {one.issuer for one in which}
+                    for row in tx.among(
+                        f"{_DOORS} AND c.issuer = :issuer AND c.serial IN ({{}})", [one.serial for one in which if one.issuer == name], issuer=name
+                    )
+                ]
                 members = tx.among("SELECT login, grp FROM membership WHERE login IN ({})", [row[4] for row in rows])
         groups: dict[str, list[str]] = {}
         for login, group in sorted(set(members)):

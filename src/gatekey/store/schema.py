@@ -175,6 +175,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
     (  # nothing ever looked for a lineage, and each certificate paid for it with a page
         "DROP INDEX certificate_by_lineage",
     ),
+    (  # nor for what ends when it was taken away; a serial is found under its issuer, and within a second the order of recording is sorted when it is asked for
+        "DROP INDEX certificate_by_end",
+        "DROP INDEX certificate_by_serial",
+        "DROP INDEX certificate_by_recording",
+        "CREATE INDEX certificate_by_recording ON certificate (recorded_at)",
+    ),
 )
 
 
