@@ -73,6 +73,7 @@ def verify(spki: bytes, algorithm: bytes, signature: bytes, data: bytes, *, lega
     return True
 
 
+@functools.lru_cache(maxsize=64)
 def _scheme(algorithm: bytes, legacy: bool) -> tuple[str, str, int] | None:
     """Family (rsa, pss, ecdsa, dsa or a key label), hash and salt length; None for what is not known. Parameters must be as their RFC wants them."""
     try:
