@@ -87,6 +87,15 @@ DAMAGES = {
     "the fingerprint": Damage("UPDATE certificate SET fingerprint = 'FF' WHERE holder = 'ann'", ("people/{ann}: the row does not say",)),
     "the issuer": Damage("UPDATE certificate SET issuer = 'servers' WHERE holder = 'ann'", ("servers/{ann}: the signature is not that of servers",)),
     "who holds it": Damage("UPDATE certificate SET holder = 'bob' WHERE holder = 'ann'", ("people/{ann}: the row does not say what the audit log says",)),
+    "under which words of the profile": Damage(
+        "UPDATE certificate SET profile_sha256 = 'ff' WHERE holder = 'ann'", ("people/{ann}: the row does not say what the audit log says",)
+    ),
+    "what it renews": Damage("UPDATE certificate SET renews = '' WHERE renews <> ''", ("the row does not say what the audit log says", "its lineage is not")),
+    "that it renews": Damage(
+        "UPDATE certificate SET renews = (SELECT issuer || '/' || serial FROM certificate WHERE holder = 'bob') WHERE holder = 'ann'",
+        ("people/{ann}: the row does not say what the audit log says",),
+    ),
+    "whose successor it is": Damage("UPDATE certificate SET lineage = 'people/00' WHERE holder = 'ann'", ("people/{ann}: its lineage is not",)),
     "for which device": Damage("UPDATE certificate SET device = 'phone' WHERE holder = 'ann'", ("people/{ann}: the row does not say what the audit log says",)),
     "under which profile": Damage(
         "UPDATE certificate SET profile = 'server' WHERE holder = 'ann'",
@@ -266,6 +275,7 @@ def lived_in_template(template: Path, tmp_path_factory: pytest.TempPathFactory) 
             access.revoke_token(authority, token.id)
         admin("issue", "client", "carl", "--out", "carl")
         admin("issue", "server", "app.example", "--out", "site")
+        admin("renew", "app.example", "--out", "again")
         admin("issue", "server", "old.example", "--out", "site")
         admin("revoke", "carl", "--reason", "superseded")
         admin("revoke", "old.example", "--reason", "key-compromise")

@@ -44,6 +44,8 @@ def problems(tx: Transaction, row: Row, told: Told) -> Iterator[str]:
             yield f"{where} stands in the ledger, and the audit log does not know it"
         return
     yield from (f"{where}: {problem}" for problem in _problems(row, told))
+    if row.lineage != _lineage(tx, row):
+        yield f"{where}: its lineage is not that of what it renews"
     if entry_is_wrong(row, told):
         yield f"{where}: its entry for the CRL does not say what the row says (--repair writes it anew)"
 
@@ -59,6 +61,12 @@ def _installed(tx: Transaction, row: Row) -> bool:
     """A CA that was signed elsewhere was installed, not recorded."""
     events = evidence.about(tx, row.holder.removeprefix("authority:"))
     return any(event.action == "authority.install" and event.facts.get("fingerprint") == row.fingerprint for event in events)
+
+
+def _lineage(tx: Transaction, row: Row) -> str:
+    """What the lineage of a certificate must be: that of its predecessor, or its own name."""
+    issuer, _, serial = (row.renews or "").partition("/")
+    return evidence.lineage_of(tx, issuer, serial) or f"{row.issuer}/{row.serial}"
 
 
 def _told(events: Iterator[Logged]) -> Told:
@@ -85,7 +93,8 @@ def _problems(row: Row, told: Told) -> Iterator[str]:
     facts = told.recorded or {}
     as_recorded = (facts.get("profile"), facts.get("holder"), facts.get("device"), facts.get("key"), facts.get("tbs"), facts.get("door"), told.by)
     stands = (row.profile, row.holder, row.device, row.spki_sha256, hashlib.sha256(row.tbs).hexdigest(), row.door, row.requester)
-    if as_recorded != stands:
+    later = "profile_sha256" in facts and (facts["profile_sha256"], facts.get("renews", "")) != (row.profile_sha256, row.renews or "")  # not in logs of old
+    if as_recorded != stands or later:
         yield "the row does not say what the audit log says"
     if (told.released is not None) != (row.state == "released"):
         yield f"the row says {row.state}, the audit log says {'released' if told.released is not None else 'not released'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import Conflict, Refused, Unavailable
@@ -122,8 +122,14 @@ def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, 
         issuer, _, serial = str(row["renews"]).partition("/")
         if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial AND revoked_at IS NOT NULL", issuer=issuer, serial=serial):
             raise Refused("renew-revoked", f"{serial} was taken away while its successor was under way", hint="issue a new one with a new key")
-    facts = {"profile": row["profile"], "holder": holder.login, "device": device, "door": row["door"], "key": row["spki_sha256"]}
-    return [*events, Event(requester, "certificate.record", f"{draft.issuer}/{draft.number}", {**facts, "tbs": hashlib.sha256(draft.tbs).hexdigest()})]
+    return [*events, Event(requester, "certificate.record", f"{draft.issuer}/{draft.number}", _facts(row, holder.login, draft.tbs))]
+
+
+def _facts(row: Mapping[str, object], login: str, tbs: bytes) -> dict[str, object]:
+    """What the audit log tells of a draft."""
+    told = {"profile": row["profile"], "profile_sha256": row["profile_sha256"], "holder": login, "device": row["device"], "door": row["door"]}
+    told |= {"key": row["spki_sha256"], "tbs": hashlib.sha256(tbs).hexdigest()}
+    return {**told, "renews": row["renews"]} if row["renews"] else told
 
 
 def _refuse_anothers_key(known: Room, key: str, holder: Holder) -> None:

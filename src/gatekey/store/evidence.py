@@ -13,7 +13,7 @@ from .dialect import Damaged
 _EVENTS = "SELECT number, at, actor, action, subject, facts, hash FROM audit"
 #: Cells of a certificate's row that are not text, and those that may be empty.
 _BYTES, _NUMBERS = ("tbs", "signature", "entry"), ("not_before", "not_after", "revoked_at", "revocation", "logged")
-_OPTIONAL = ("signature", "fingerprint", "revoked_at", "revoked_reason", "revocation", "entry")
+_OPTIONAL = ("renews", "signature", "fingerprint", "revoked_at", "revoked_reason", "revocation", "entry")
 _WORDS = {str: "text", bytes: "bytes", int: "a number", float: "a fraction", type(None): "missing"}
 
 
@@ -27,6 +27,7 @@ class Row(NamedTuple):
     signature: bytes | None
     fingerprint: str | None
     profile: str
+    profile_sha256: str
     holder: str
     device: str
     common_name: str
@@ -35,6 +36,8 @@ class Row(NamedTuple):
     not_after: int
     spki_sha256: str
     key_type: str
+    lineage: str
+    renews: str | None
     requester: str
     door: str
     revoked_at: int | None
@@ -113,6 +116,12 @@ def ids(tx: Transaction) -> set[str]:
 def holder_of(tx: Transaction, issuer: str, serial: str) -> str:
     """Whose certificate this is, if it was released; otherwise ""."""
     row = tx.one("SELECT holder FROM certificate WHERE issuer = :issuer AND serial = :serial AND state = 'released'", issuer=issuer, serial=serial)
+    return str(row[0]) if row else ""
+
+
+def lineage_of(tx: Transaction, issuer: str, serial: str) -> str:
+    """The lineage of a certificate, "" when there is none such."""
+    row = tx.one("SELECT lineage FROM certificate WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
     return str(row[0]) if row else ""
 
 
