@@ -57,6 +57,23 @@ def test_the_answer_alone_is_lost(admin: Administrator, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["Ctrl-C", "the disk"])
+@pytest.mark.parametrize("verb", ["sign mine.csr --profile client", "sign mine.csr --profile client --out -", "renew ann --key mine.key --out again"])
+def test_the_answer_about_a_key_of_ones_own_is_lost(admin: Administrator, monkeypatch: pytest.MonkeyPatch, verb: str, kind: str) -> None:
+    """The key is where it was; the certificate is named."""
+    admin("request", "mine")
+    admin("issue", "client", "ann", "--out", "before")
+    before = {serial for (serial,) in admin.sql("SELECT serial FROM certificate")}
+    with monkeypatch.context() as patch:
+        cut(patch, kind, happened=True)
+        answer = typed("--home", admin.home, *verb.split())
+    assert answer.code == (130 if kind == "Ctrl-C" else 4)
+    ((serial,),) = [row for row in admin.sql("SELECT serial FROM certificate WHERE state = 'released'") if row[0] not in before]
+    assert f"the certificate {serial} was issued; print it with: gatekey show {serial} --pem" in answer.err
+    (der,) = [der for _, der in pem.decode(admin("show", serial, "--pem").out.encode())]
+    assert read_certificate(der).spki == material.load(Path("mine.key").read_bytes()).spki
+
+
+@pytest.mark.parametrize("kind", ["Ctrl-C", "the disk"])
 def test_nothing_was_issued(admin: Administrator, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     with monkeypatch.context() as patch:
         cut(patch, kind, happened=False)
@@ -66,16 +83,23 @@ def test_nothing_was_issued(admin: Administrator, monkeypatch: pytest.MonkeyPatc
     assert not Path("ann").exists()
 
 
-def test_the_ledger_cannot_tell(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["issue client ann --out ann", "sign mine.csr --profile client"])
+def test_the_ledger_cannot_tell(admin: Administrator, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Then the key is kept as well."""
+    asked = 0
 
-    def unreadable(*_: object) -> None:
-        raise Unavailable("store-io", "the disk of the ledger reports an error")
+    def earlier(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:  # afterwards
+            raise Unavailable("store-io", "the disk of the ledger reports an error")
 
+    admin("request", "mine")
     with monkeypatch.context() as patch:
         cut(patch, "the disk", happened=True)
-        patch.setattr(Ledger, "earlier", lambda *_: None if not Path("ann").exists() else unreadable())
-        answer = typed("--home", admin.home, "issue", "client", "ann", "--out", "ann")
+        patch.setattr(Ledger, "earlier", earlier)
+        answer = typed("--home", admin.home, *verb.split())
     assert answer.code == 4
-    (hidden,) = Path("ann").glob(".*.new")
-    assert f"whether a certificate was issued is not known; its private key would be the one in {hidden}" in answer.err
+    hidden = next(Path().rglob(".*.new"), None)
+    more = f"; its private key would be the one in {hidden}" if verb.startswith("issue") else ": gatekey list shows it, if there is one"
+    assert f"whether a certificate was issued is not known{more}" in answer.err

@@ -158,11 +158,7 @@ def _complete(
 ) -> Made:
     """Issues and hands over. The key is on disk before the certificate exists, so that no certificate is without its key; a refusal takes it away again."""
     staged = files.stage(to.key, deliver.key_pem(key), files.PRIVATE) if key else None
-    try:
-        released = issue_one(authority, request, holder, alone=alone, say=session.words)
-    except BaseException as trouble:
-        _came_to_nothing(authority, request, staged, trouble)
-        raise
+    released = _issue(session, authority, request, holder, staged, alone=alone)
     with _issued_anyway(released, staged):
         if staged:
             staged.commit(force=wishes.force)
@@ -171,13 +167,22 @@ def _complete(
     return Made(released, ([str(to.key)] if key else []) + [str(to.crt), str(to.chain), *made])
 
 
+def _issue(session: Session, authority: Authority, request: Request, holder: Holder, staged: files.Staged | None = None, *, alone: bool = False) -> Released:
+    """Issues. Where that ends in trouble although there is a certificate, the trouble says so."""
+    try:
+        return issue_one(authority, request, holder, alone=alone, say=session.words)
+    except BaseException as trouble:
+        _came_to_nothing(authority, request, staged, trouble)
+        raise
+
+
 def _came_to_nothing(authority: Authority, request: Request, staged: files.Staged | None, trouble: BaseException) -> None:
     """Takes the key away again if nothing was issued. The key of a certificate that exists is kept and named, also where the ledger cannot tell."""
     try:
         released = issued_anyway(authority, request, trouble)
     except GatekeyError:
-        if staged:
-            say.warn(f"whether a certificate was issued is not known; its private key would be the one in {staged.place}")
+        key = f"; its private key would be the one in {staged.place}" if staged else ": gatekey list shows it, if there is one"
+        say.warn(f"whether a certificate was issued is not known{key}")
         return
     if released:
         with _issued_anyway(released, staged):
@@ -312,11 +317,12 @@ def sign(session: Session, csr: Path, profile: str, days: int | None, device: st
         to = to._replace(crt=out, chain=out.with_name(f"{out.stem}.chain{out.suffix or '.crt'}"))
     if not to_stdout:
         deliver.prepare(to.crt.parent, [to.crt, to.chain], None, force=force)
-    released = issue_one(authority, request, holder, alone=holder.alone, say=session.words)
+    released = _issue(session, authority, request, holder, alone=holder.alone)
     if to_stdout:
         from ..x509 import pem
 
-        say.result(pem.encode("CERTIFICATE", released.der).decode().rstrip())
+        with _issued_anyway(released):
+            say.result(pem.encode("CERTIFICATE", released.der).decode().rstrip())
         return
     with _issued_anyway(released):
         deliver.write_certificate(authority, released, to, force=force)
@@ -400,7 +406,7 @@ def renew(
     request, holder = requests.renewal(authority, old, spki, proof=proof, days=days, idempotency=authority.entropy.bytes(16).hex())
     wishes = Wishes(device=old.device, target=target, out=out, password_file=password_file, force=force)
     if key_file:
-        released = issue_one(authority, request, holder, say=session.words)
+        released = _issue(session, authority, request, holder)
         with _issued_anyway(released):
             deliver.write_certificate(authority, released, to, force=force)
             made = _hand_over(session, authority, released, holder, _made(key), to, wishes)
