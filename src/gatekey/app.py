@@ -525,7 +525,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
         agents=helpers,
         api=Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
     )
-    house.changed += [published.refresh, house.ocsp.follow, helpers.follow]
+    house.changed += [published.refresh, house.ocsp.follow, helpers.follow, sights.follow]
     house.leaving += [helpers.end, house.seats.close]
     house.seconds.append(responders.renew)
     house.tenths.append(republisher.look)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from gatekey import app
-from gatekey.authority import seen
+from gatekey.authority import clock, issue, requests, revoke, seen
 from gatekey.errors import Unavailable
+from gatekey.keys import material
+from gatekey.model.request import CertificateId
 from gatekey.testing import FakeClock, FakeEntropy
 
 
@@ -52,3 +54,49 @@ def test_what_could_not_be_written_is_written_later(authority: Any, monkeypatch:
             sights.write()
     sights.write()
     assert len(seen.everything(authority)) == seen.MOST + 5
+
+
+def test_sites_tell_the_revocation_clock_that_they_ask(authority: Any) -> None:
+    """By a visitor that is let in after the view has the revocation in it, and not before."""
+    first, second = (issued(authority, login) for login in ("ann", "bob"))
+    sights = seen.Seen(authority)
+    sights.follow(True)
+    sights.note("people", "5A", "app.example")
+    revoke.revoke(authority, first, "superseded")
+    sights.note("people", "5A", "app.example")
+    sights.write()
+    assert sites(authority, first) == {}, "the view does not have it yet"
+    sights.follow(True)
+    sights.note("people", "5A", "app.example")
+    sights.write()
+    assert sites(authority, first) == {}, "it may have been made after the comparison"
+    authority.clock.move(seconds=1)
+    sights.follow(False)
+    sights.write()
+    assert sites(authority, first) == {}, "nobody has asked since"
+    authority.clock.move(seconds=1)
+    at = authority.now()
+    sights.note("people", "5A", "app.example")
+    authority.clock.move(seconds=9)
+    sights.note("people", "5A", "app.example")
+    sights.note("people", "5A", "")
+    sights.write()
+    assert sites(authority, first) == {"site app.example": at}, "the first time counts"
+    revoke.revoke(authority, second, "superseded")
+    told = clock.of(authority, authority.reads.by_holder("bob")[0])
+    assert "site app.example" not in told.waiting, "whoever does not ask lets nobody in"
+    for number in range(seen.MOST_SITES + 5):
+        sights.follow(True)
+        sights.note("people", "5A", f"s{number}.example")
+    sights.write()
+    assert len(sites(authority, second)) == seen.MOST_SITES
+
+
+def issued(authority: Any, login: str) -> CertificateId:
+    request, holder = requests.client(authority, login, material.make("p256").spki)
+    return issue.issue(authority, request, holder).id
+
+
+def sites(authority: Any, which: CertificateId) -> dict[str, int]:
+    (record,) = authority.reads.by_serial(which.serial)
+    return {tick.place: tick.at for tick in clock.of(authority, record).ticks if tick.place.startswith("site ")}

@@ -156,6 +156,20 @@ def test_last_seen_is_told(d: AskingDoor) -> None:
     assert d.asked.show("ann")["seen_at"]
 
 
+def test_the_revocation_clock_knows_the_site(d: AskingDoor) -> None:
+    """Somebody else comes in after the revocation: so the site asks a service that refuses."""
+    login = f"una-{d.kind}"
+    d.asked.person(login)
+    serial = d.asked.admin.serial(login)
+    d.asked.admin.process("revoke", login)
+
+    def told() -> bool:
+        assert d.visit(d.ann).status == 200
+        return any(tick["place"] == f"site {HOST}" for tick in d.asked.show(serial)["clock"]["taken_over"])
+
+    wait_until(told, "the site is in the clock", 20)
+
+
 def test_without_the_service_the_door_is_shut(d: AskingDoor, tmp_path: Path) -> None:
     """Stopped, it answers nothing; killed, nothing listens; back again, the door opens by itself."""
     with service(tmp_path, workers=2) as s:

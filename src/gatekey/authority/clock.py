@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ..model.record import CertificateRecord
     from .authority import Authority
 
-#: Places: `CRL NAME` is written with the CRL itself (store/ledger.py), `agent LOGIN` or `agent LOGIN/NAME` when it reports.
-FOLDER, SERVICE, AGENT, CRL = "published folder", "service", "agent ", "CRL "
+#: Places: `CRL NAME` is written with the CRL itself (store/ledger.py), `agent LOGIN` or `agent LOGIN/NAME` when it reports, `site HOST` when its web server
+#: has asked for a decision.
+FOLDER, SERVICE, AGENT, SITE, CRL = "published folder", "service", "agent ", "site ", "CRL "
 #: A place that has told nothing for this long (seconds) is not waited for any more: agents tell of every revocation, and nobody tells when one is dismantled.
 FORGOTTEN = 30 * DAY
 
@@ -74,7 +75,9 @@ def of(authority: Authority, record: CertificateRecord) -> Clock:
     counts = [place for place in newest if not place.startswith(CRL) or place == mine]
     ticks = [Tick("CRL" if place == mine else place, taken[place]) for place in counts if place in taken]
     ticks.sort(key=lambda tick: (tick.at, not tick.place.startswith(CRL.strip()), tick.place))
-    waiting = [place for place in counts if place not in taken and newest[place][1] >= record.revoked_at - FORGOTTEN]
+    # A site refuses from the moment at which the service does, whether somebody asks or not: it is never waited for.
+    due = [place for place in counts if place not in taken and not place.startswith(SITE)]
+    waiting = [place for place in due if newest[place][1] >= record.revoked_at - FORGOTTEN]
     return Clock(record.revoked_at, tuple(ticks), tuple("CRL" if place == mine else place for place in waiting), let_in)
 
 

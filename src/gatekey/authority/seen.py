@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..store import seen as rows
 from ..store.seen import Sight
+from . import clock
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -14,6 +15,8 @@ __all__ = ["Seen", "Sight", "everything", "last"]
 
 #: Seconds between two writings, and how many rows one transaction takes: other writers wait no longer than that.
 EVERY, MOST = 5, 1000
+#: Sites that are told of to the revocation clock; web servers name them, and a company has few.
+MOST_SITES = 100
 
 
 class Seen:
@@ -24,10 +27,24 @@ class Seen:
         self._clock = authority.clock
         self._new: dict[tuple[str, str], tuple[int, str]] = {}
         self._written_at = authority.now()
+        # The revocations that the view holds for certain, and when each site first asked since it does.
+        self._since: tuple[int, dict[str, int]] = (0, {})
+        self._ahead = 0
+        self._told: dict[str, int] = {}
+
+    def follow(self, new: bool) -> None:
+        """Hears of each comparison of the view with the ledger. What was counted after the last one, this one has brought into the view."""
+        if self._ahead != self._since[0]:
+            self._since = (self._ahead, {})
+        if new:
+            self._ahead = self._authority.reads.revocation_number()
 
     def note(self, issuer: str, serial: str, site: str) -> None:
-        """Hears of everybody who was let in. One entry of a dictionary, whatever the number of requests."""
-        self._new[issuer, serial] = (self._clock.now(), site)
+        """Hears of everybody who was let in. An entry or two of a dictionary, whatever the number of requests."""
+        now, asked = self._clock.now(), self._since[1]
+        self._new[issuer, serial] = (now, site)
+        if site and site not in asked and len(asked) < MOST_SITES:
+            asked[site] = now
 
     def look(self) -> None:
         """Once a second: writes when it is time. Raises what the store raises; then nothing is forgotten."""
@@ -49,6 +66,15 @@ class Seen:
                     self._new.setdefault((sight.issuer, sight.serial), (sight.at, sight.site))
                 raise
             del waiting[:MOST]
+        self._tell_sites()
+
+    def _tell_sites(self) -> None:
+        """A site that asks takes a revocation over when it asks first with the view holding it: the revocation clock hears of that."""
+        number, asked = self._since
+        for site, at in list(asked.items()):
+            if number > self._told.get(site, 0):
+                clock.note(self._authority, f"{clock.SITE}{site}", number, at)
+                self._told[site] = number
 
 
 def last(authority: Authority, issuer: str, serial: str) -> Sight | None:
