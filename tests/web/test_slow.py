@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gatekey.web import limits
+from gatekey.web import limits, reading
 from kit.front import Front, front
 from kit.servers import wait_until
 
@@ -308,4 +308,6 @@ def test_the_limits_are_those_of_the_documentation() -> None:
     assert f"| body | within {limits.HEAD_SECONDS + limits.BODY_SECONDS} seconds of the beginning" in text
     assert f"| answer that is not read | {limits.READ_SECONDS} seconds without a byte" in text
     assert f"| idle connection | {limits.IDLE_SECONDS} seconds |" in text
+    assert f"{limits.HANDSHAKES} at once in a worker and listener, of which one address may have {limits.HANDSHAKES_FROM} on `enrol`" in text
+    assert f"are kept as bytes, {reading.READ_BYTES // 1024} KiB of them" in text
     assert f"(256 KiB); OCSP {OCSP_BYTES // 1024} KiB |" in text

@@ -110,6 +110,14 @@ class Door:
     def connected(self, peer: Peer, whole: Whole | None = None) -> Connection:
         return Connection(self, peer, whole)
 
+    def place_of(self, address: str) -> tuple[int, int] | None:
+        """Where an address is counted (`Limits.place`); None where addresses are not limited."""
+        return self.limits.place(address) if self.limits is not None and address != "unix" else None
+
+    def count(self, why: str) -> None:
+        """A connection was refused, or ended before its time."""
+        self.house.meter.counts["gatekey_refused_connections", self.listener, why] += 1
+
     def next_id(self) -> str:
         return f"{self._prefix}-{next(self._ids):x}"
 
@@ -166,7 +174,7 @@ class Connection:
         self._door = door
         self._whole = whole
         self.peer = peer
-        self._place = door.limits.place(peer.address) if door.limits is not None and peer.address != "unix" else None
+        self._place = door.place_of(peer.address)
 
     def arrives(self) -> bool:
         """Counts the connection to its address; whether that may have one more."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..protocols.message import Peer
 from .hot import Door
-from .limits import BODY_SECONDS, CONNECTIONS, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
+from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
+from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Quick(NamedTuple):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. Reads of uvicorn's insides what stands in 0.54: `app`, `cycle`, `flow`, `transport`, `parser`, `connections`, `server_state`.
+    """One connection. Reads of uvicorn's insides what stands in 0.54: `app`, `cycle`, `flow`, `transport`, `parser`, `pipeline`, `connections`, `server_state`.
 
     What can be answered from memory is answered here, between two reads, without ASGI's scope, task and messages: half of what such a request costs.
     A sweep once a second looks at all connections; a request pays nothing for its limits of time.
@@ -63,6 +64,11 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.connected = True
+        transport.max_size = READ_BYTES  # of a plain one
+        self.flow: Flow = Flow(transport)
+        self.unread = b""
+        self.turn: asyncio.Handle | None = None
+        self.running: RequestResponseCycle | None = None
         self.app = self.config.loaded_app.connected(peer_of(transport), write_whole)
         self.since = self.moved = time.monotonic()
         self.in_head = True
@@ -80,6 +86,30 @@ class Protocol(HttpToolsProtocol):
         self.config.loaded_app.house.seats.leave()
 
     def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
+        if len(data) <= SLICE and not self.unread and not self.pipeline:
+            self._parse(data)
+            return
+        self.unread += data
+        if not self.flow.held:
+            self.flow.hold(True)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Parses what waits, a slice at each turn, and none while several requests are without an answer: bytes take less room than requests."""
+        self.turn = None
+        if self.refused or self.transport.is_closing():
+            self.unread = b""
+        elif self.unread and not self.pipeline:
+            data, self.unread = self.unread[:SLICE], self.unread[SLICE:]
+            self._parse(data)
+        if not self.unread:
+            self.flow.hold(self.refused)
+        elif not self.pipeline and self.turn is None:
+            self.turn = self.loop.call_soon(self._go_on)
+
+    def _parse(self, data: bytes) -> None:
         if self.refused:
             return
         before = self.steps
@@ -200,9 +230,10 @@ class Protocol(HttpToolsProtocol):
         """Ends a connection with a word, and counts it. Without the word where the answer to an earlier request is still owed: answers come in order."""
         self.count(why)
         self.refused, self.quick = True, None
-        if self.busy and not self.cycle.more_body:
-            self.cycle.keep_alive = False
-            self.pipeline.clear()
+        self.pipeline.clear()
+        if self.running is not None and not self.running.response_complete and not self.running.more_body:
+            self.running.keep_alive = False
+            self.flow.hold(True)
         elif not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
@@ -253,12 +284,17 @@ class Protocol(HttpToolsProtocol):
         return queued, held, int.from_bytes(taken, sys.byteorder)
 
     def count(self, why: str) -> None:
-        door: Door = self.config.loaded_app
-        door.house.meter.counts["gatekey_refused_connections", door.listener, why] += 1
+        self.config.loaded_app.count(why)
 
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
+        if self.unread and not self.pipeline and self.turn is None:
+            self.turn = self.loop.call_soon(self._go_on)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def shutdown(self) -> None:
         """We are to end: what runs is finished, and an idle client may still have sent something; it is answered, with `connection: close`."""
@@ -302,6 +338,16 @@ async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
     cycle.on_response()
 
 
+def _address(sock: socket.socket) -> str:
+    """The address of the other end: an IP address, `unix`, or "" when it has gone already."""
+    if sock.family == socket.AF_UNIX:
+        return "unix"
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return ""
+
+
 def peer_of(transport: Any) -> Peer:
     """Who is at the other end: the address, or `unix`; and the certificate that the handshake has verified."""
     connection = transport.get_extra_info("ssl_object")
@@ -339,7 +385,9 @@ class Listener(uvicorn.Server):
         self._sockets = sockets
         self._tls = speaks
         self._seats = seats
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._door = door
+        # Where each one comes from, if that is limited. Asyncio itself forgets tasks that nobody holds.
+        self._connecting: dict[asyncio.Task[None], tuple[int, int] | None] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  uvicorn's own signature
         """In place of uvicorn's: connections are shared with the other workers, and a handshake has a limit."""
@@ -351,9 +399,22 @@ class Listener(uvicorn.Server):
         self.started = True
 
     def _connect(self, sock: socket.socket) -> None:
+        """Takes over a connection. Nobody has said anything yet, so that strangers cost least here, and are counted here."""
+        place = self._door.place_of(_address(sock))
+        from_there = sum(other == place for other in self._connecting.values()) if place and self._door.house.limits.rate else 0
+        if from_there >= HANDSHAKES_FROM or len(self.server_state.connections) >= CONNECTIONS + HANDSHAKES:
+            self._door.count("too-many")
+            self._seats.leave()
+            sock.close()
+            return
+        if len(self._connecting) >= HANDSHAKES:  # whoever has taken longest makes room: an honest handshake takes milliseconds
+            oldest = next(iter(self._connecting))
+            del self._connecting[oldest]
+            oldest.cancel()
+            self._door.count("too-many")
         task = asyncio.get_running_loop().create_task(self._connected(sock))
-        self._connecting.add(task)  # asyncio itself forgets tasks that nobody holds
-        task.add_done_callback(self._connecting.discard)
+        self._connecting[task] = place
+        task.add_done_callback(lambda done: self._connecting.pop(done, None))
 
     async def _connected(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -23,6 +25,7 @@ Sockets = dict[str, list[socket.socket]]
 
 def work(house: House, sockets: Sockets, speaking: dict[str, Tls], life: int, ready: Callable[[], None]) -> int:
     """Serves until SIGTERM, SIGINT, or the end of the supervisor (`life` is a pipe that then closes). Answers with an exit code."""
+    _take_files()
     house.log.adopt("uvicorn.error")
     house.log.adopt("asyncio")
     house.load()
@@ -40,6 +43,13 @@ def work(house: House, sockets: Sockets, speaking: dict[str, Tls], life: int, re
     finally:
         house.stop()
     return 0
+
+
+def _take_files() -> None:
+    """As many open files as we may have: 1,024, which many systems begin with, are fewer than the connections that we allow."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(house: House, listeners: list[Listener], life: int, ready: Callable[[], None]) -> None:

@@ -1,0 +1,128 @@
+"""Strangers who send as much as they can, on one connection or on a thousand: it costs little memory, and everybody else is served meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatekey.web import limits
+from kit.front import Front, front
+from kit.servers import free_port, wait_until
+
+pytestmark = pytest.mark.slow
+
+#: Megabytes that a worker may grow by, and seconds that somebody else's question may take on a machine with other work.
+MEGABYTES, SECONDS = 40, 2.0
+FLOOD_SECONDS = 2.0
+
+
+#: What a shell gives to what it starts on many systems.
+BEFORE = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))"
+
+
+@pytest.fixture(scope="module")
+def enrol() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def f(tmp_path_factory: pytest.TempPathFactory, enrol: int) -> Iterator[Front]:
+    tables: dict[str, dict[str, Any]] = {"enrol": {"listen": f"127.0.0.1:{enrol}"}, "limits": {"requests-per-second": 200}}
+    with front(tmp_path_factory.mktemp("flood"), tables=tables, before=BEFORE) as made:
+        for connection in made.to_each_worker(made.proxy, 2):  # what is loaded at the first question is no growth
+            made.ask(connection, "GET", "/decision")
+        yield made
+
+
+def memory(f: Front) -> dict[int, float]:
+    """Megabytes of each worker."""
+    found = {}
+    for pid in f.service.workers():
+        text = Path(f"/proc/{pid}/status").read_text()
+        found[pid] = int(text.partition("VmRSS:")[2].split()[0]) / 1024
+    return found
+
+
+def files(f: Front) -> int:
+    return max(sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) for pid in f.service.workers())
+
+
+@contextlib.contextmanager
+def flooded(sock: socket.socket, data: bytes) -> Iterator[list[bytes]]:
+    """Sends `data` over and over, and reads what comes back, until the block ends."""
+    ended = threading.Event()
+    heard: list[bytes] = []
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            while not ended.is_set():
+                sock.sendall(data)
+
+    def hear() -> None:
+        with contextlib.suppress(OSError):
+            while not ended.is_set() and (got := sock.recv(1 << 16)):
+                heard.append(got)
+
+    threads = [threading.Thread(target=send), threading.Thread(target=hear)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield heard
+    finally:
+        ended.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
+
+
+REQUESTS = {
+    "answered at once": b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n",
+    "by a task each": b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    "by the API": b"GET /v1/me HTTP/1.1\r\nhost: a\r\n\r\n",
+    "with bodies": b"POST /ocsp HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nxx",
+}
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+@pytest.mark.parametrize("listener", ["public", "private"])
+def test_requests_without_end_on_one_connection(f: Front, listener: str, what: str) -> None:
+    before, slowest = memory(f), 0.0
+    with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(socket.create_connection(("127.0.0.1", f.service.private if listener == "private" else f.service.public), 10))
+        sock = stack.enter_context(f.contexts[""].wrap_socket(plain, server_hostname="localhost")) if listener == "private" else plain
+        others = f.to_each_worker(f.proxy, 2)
+        heard = stack.enter_context(flooded(sock, REQUESTS[what] * 1000))
+        wait_until(lambda: heard, "the first answers")
+        until = time.monotonic() + FLOOD_SECONDS
+        while time.monotonic() < until:
+            for connection in others:
+                since = time.monotonic()
+                assert f.ask(connection, "GET", "/decision").status == 401
+                slowest = max(slowest, time.monotonic() - since)
+        grown = {pid: round(now - before[pid]) for pid, now in memory(f).items()}
+    assert b"".join(heard).count(b"HTTP/1.1 ") > 100
+    assert max(grown.values()) < MEGABYTES, grown
+    assert slowest < SECONDS
+
+
+@pytest.mark.parametrize("listener", ["enrol", "private"])
+def test_connections_that_never_shake_hands(f: Front, enrol: int, listener: str) -> None:
+    """On `enrol` one address has few of them; on `private` they make room for each other, and for those who do shake hands."""
+    port = f.service.private if listener == "private" else enrol
+    before, most = memory(f), limits.HANDSHAKES if listener == "private" else limits.HANDSHAKES_FROM
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * limits.HANDSHAKES):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        wait_until(lambda: files(f) < most + 100, "the rest was closed")
+        assert f.ask(f.private("boss"), "GET", "/v1/me").status == 200
+        grown = {pid: round(now - before[pid]) for pid, now in memory(f).items()}
+        assert max(grown.values()) < 2 * MEGABYTES, grown
+    wait_until(lambda: f'{{listener="{listener}",why="too-many"}}' in f.ask(f.private("boss"), "GET", "/metrics").body.decode(), "they are counted")
