@@ -95,6 +95,31 @@ def test_a_new_crl_is_seen(house: House) -> None:
     assert house.get("/crl/servers.crl", if_none_match=dict(house.get("/crl/servers.crl").headers)["etag"]).status == 304
 
 
+def test_two_crls_of_one_second_have_two_dates(house: House) -> None:
+    """Who asks by date and has the first must get the second, from whichever worker. A date to come is told of when it has come."""
+    house.clock.move(seconds=5)
+    serials = [house.authority.issue_client(login).serial for login in ("ann", "bob")]
+    house.authority.revoke(serials[0])
+    house.published.refresh(True)
+    first = dict(house.get("/crl/people.crl").headers)["last-modified"]
+    assert int(parsedate_to_datetime(first).timestamp()) == house.clock.now()
+    house.authority.revoke(serials[1])
+    house.published.refresh(True)
+    other = Published(house.authority._core)  # a worker that has not seen the first
+    other.refresh()
+    for published in (house.published, other):
+        house.published = published
+        second = house.get("/crl/people.crl", if_modified_since=first)
+        assert (second.status, dict(second.headers).get("last-modified")) == (200, None)
+        assert house.get("/crl/people.crl", if_none_match=dict(second.headers)["etag"]).headers == second.headers[:2]
+    house.clock.move(seconds=1)
+    for published in (house.published, other):
+        house.published = published
+        second = house.get("/crl/people.crl", if_modified_since=first)
+        assert second.status == 200
+        assert house.get("/crl/people.crl", if_modified_since=dict(second.headers)["last-modified"]).status == 304
+
+
 @pytest.mark.parametrize("path", ["/crl/", "/crl/nobody.crl", "/crl/../ca/people.crt", "/ca/people.key", "/ca/people.crt/", "/crl/people.crl\0"])
 def test_nothing_else_is_there(house: House, path: str) -> None:
     with pytest.raises(NotFound):

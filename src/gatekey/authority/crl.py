@@ -45,7 +45,7 @@ def newest(authority: Authority, name: str) -> CurrentCrl | None:
 
 
 def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> CurrentCrl:
-    """A CRL that is complete now and younger than `refresh` seconds: the newest one if it is, otherwise one signed now.
+    """A CRL that is complete now and younger than `refresh` seconds (0: none is): the newest one if it is, otherwise one signed now.
 
     When the key is away (a locked-up root) the newest complete one is given as long as it is valid. Raises Misconfigured when there is none.
     """
@@ -53,7 +53,7 @@ def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> Curre
     now = authority.now()
     complete = held is not None and held.revocation >= authority.reads.revocation_number(name)
     # A thisUpdate in the future would shut everybody out, so a clock that was wrong for a while is mended here as well.
-    fresh = held is not None and held.this_update <= now < held.this_update + BACKDATE + refresh
+    fresh = refresh > 0 and held is not None and held.this_update <= now < held.this_update + BACKDATE + refresh
     if held and complete and fresh:
         return held
     if not authority.has_key(name):
@@ -101,7 +101,7 @@ def _make(authority: Authority, name: str) -> CurrentCrl:
     revocation = authority.reads.revocation_number(name)
     entries = authority.reads.crl_entries(name, min(held.this_update, now) if held else now - BACKDATE)
     number = authority.reads.newest_crl_number(name) + 1
-    this_update, next_update = now - BACKDATE, now + (ROOT_LIFE if issuing.record.role == "root" else ISSUING_LIFE)
+    this_update, next_update = _after(held, now), now + (ROOT_LIFE if issuing.record.role == "root" else ISSUING_LIFE)
     tbs = encode_tbs_crl(issuing.encoding, number, this_update, next_update, entries)
     findings = [finding for finding in lint_crl(tbs, issuing.certificate) if finding.severity == "error"]
     if findings:
@@ -110,6 +110,15 @@ def _make(authority: Authority, name: str) -> CurrentCrl:
     recorded = authority.ledger.record_crl(Draft("crl", name, str(number), tbs, row), owner=authority.owner, now=now, actor=authority.actor)
     released = authority.ledger.release_crl(sign(authority, recorded), now=authority.now())
     return CurrentCrl(name, number, this_update, next_update, revocation, len(entries), released.der)
+
+
+def _after(held: CurrentCrl | None, now: int) -> int:
+    """The thisUpdate of the CRL that comes after `held`: a later one also within the same second, so that whoever asks by date gets it.
+
+    A minute ahead at most, and not after a clock that was wrong.
+    """
+    usual = now - BACKDATE
+    return held.this_update + 1 if held and usual <= held.this_update < usual + 60 else usual
 
 
 def warnings(authority: Authority) -> list[str]:

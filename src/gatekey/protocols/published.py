@@ -47,21 +47,26 @@ def file(body: bytes, kind: str, modified: int, age: int, name: str) -> File:
     return File(body, headers, etag, modified)
 
 
-def answer(found: File, call: Call) -> Answer:
-    """The file, or 304 when the asker has it already (RFC 9110 13.1.2, 13.1.3; If-None-Match goes before If-Modified-Since)."""
-    if not_changed(found.etag, found.modified, call):
-        return Answer(304, found.headers[:3])
-    return Answer(200, found.headers, found.body)
+def answer(found: File, call: Call, now: int) -> Answer:
+    """The file, or 304 when the asker has it already (RFC 9110 13.1.2, 13.1.3; If-None-Match goes before If-Modified-Since).
+
+    A CRL has a later date than the one before, also within the same second (authority/crl.py); until that has come, it has none (RFC 9110 8.8.2.1).
+    """
+    dated = found.modified <= now
+    headers = found.headers if dated else tuple(header for header in found.headers if header[0] != "last-modified")
+    if not_changed(found.etag, found.modified if dated else None, call):
+        return Answer(304, headers[: 3 if dated else 2])
+    return Answer(200, headers, found.body)
 
 
-def not_changed(etag: str, modified: int, call: Call) -> bool:
-    """Whether the asker says that he has this already: by the weak comparison of tags (RFC 9110 8.8.3.2), or by date when he sends none."""
+def not_changed(etag: str, modified: int | None, call: Call) -> bool:
+    """Whether the asker says that he has this already: by the weak comparison of tags (RFC 9110 8.8.3.2), or by date, if it has one, when he sends none."""
     if not any([name in _CONDITIONS for name, _ in call.headers]):  # noqa: C419  nobody's question is long, and a list is done before a generator has begun
         return False
     if tags := call.header("if-none-match"):
         ours = etag.removeprefix("W/")
         return tags.strip() == "*" or any(tag.strip().removeprefix("W/") == ours for tag in tags.split(","))
-    if since := call.header("if-modified-since"):
+    if modified is not None and (since := call.header("if-modified-since")):
         try:
             at = parsedate_to_datetime(since)
             # All three forms are in GMT (RFC 9110 5.6.7); asctime's does not say so.
@@ -122,4 +127,4 @@ class Published:
         if found is None:
             hint = f"there are {', '.join(sorted(self._files))}" if self._files else "there is nothing yet"
             raise NotFound("no-page", "there is nothing at this address", hint=hint)
-        return answer(found, call)
+        return answer(found, call, self._authority.now())
