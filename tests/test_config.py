@@ -68,3 +68,26 @@ def test_a_rule_for_what_is_no_host_would_never_count(host: str) -> None:
 @pytest.mark.parametrize("host", ["Staff.Example", "staff.example.", "staff.example"])
 def test_a_site_has_one_spelling(host: str) -> None:
     assert config.parse(f'name = "X"\n[site."{host}"]\ngroups = ["staff"]\n', Path("/nowhere")).sites == {"staff.example": ("staff",)}
+
+
+def test_the_authoritys_own_address_is_plain_http_and_a_webhooks_need_not_be() -> None:
+    with pytest.raises(Misconfigured) as raised:
+        config.parse('name = "X"\nurl = "https://pki.example"\n[webhook]\nurl = "https://hooks.example/x"\n', Path("/nowhere"))
+    (mistake,) = raised.value.facts["mistakes"]
+    assert mistake.startswith("url: 'https://pki.example' is https")
+    assert mistake.endswith("write http://pki.example")
+    for url in ("ftp://hooks.example", "http:///x"):
+        with pytest.raises(Misconfigured, match="is not an http:// or https:// URL"):
+            config.parse(f'name = "X"\n[webhook]\nurl = "{url}"\n', Path("/nowhere"))
+
+
+def test_where_the_listeners_are() -> None:
+    assert config.parse('name = "X"', Path("/nowhere")).listens == {"public": "127.0.0.1:8080", "private": "127.0.0.1:8443"}
+    said = config.parse('name = "X"\n[public]\nlisten = ""\n[proxy]\nlisten = "unix:/run/x"\n', Path("/nowhere"))
+    assert said.listens == {"private": "127.0.0.1:8443", "proxy": "unix:/run/x"}
+
+
+def test_the_path_of_a_socket_leaves_room_for_the_name_under_which_it_is_made() -> None:
+    assert config.listen_problem("unix:/" + "x" * 98) is None
+    for text in ("unix:/" + "x" * 99, "unix:/" + "\u00e4" * 50, "unix:x"):
+        assert "is not unix:/path of at most 99 characters" in str(config.listen_problem(text))

@@ -43,10 +43,14 @@ KEYS: dict[str, str] = {
     "webhook.secret-file": "a file whose first line is the secret of the signature (HMAC-SHA256)",
 }
 
-#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, listen, sites (a list of HOST or HOST:PORT), networks.
+#: The listeners of the service, and where they listen when gatekey.toml says nothing; "" is not at all.
+LISTENERS = {"public": "127.0.0.1:8080", "enrol": "", "private": "127.0.0.1:8443", "proxy": ""}
+
+#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, plain url (http://),
+#: listen, sites (a list of HOST or HOST:PORT), networks.
 KINDS: dict[str, str] = {
     "unencrypted-keys": "flag",
-    "url": "url",
+    "url": "plain url",
     "service.workers": "number",
     "service.hosts": "words",
     "public.listen": "listen",
@@ -94,6 +98,12 @@ class Config(NamedTuple):
         return _path(self.home, self.values.get(key))
 
     @property
+    def listens(self) -> dict[str, str]:
+        """Where each listener is told to listen; without those that are off."""
+        said = {name: self.text(f"{name}.listen", default) for name, default in LISTENERS.items()}
+        return {name: listen for name, listen in said.items() if listen}
+
+    @property
     def checkable(self) -> frozenset[tuple[str, int]]:
         """Sites that the service may knock at: host and port."""
         return frozenset(site_of(one) for one in self.words("check.sites"))
@@ -119,8 +129,11 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "gatekey"
 
 
-def url_problem(url: str) -> str | None:
-    """Why this cannot be the authority's address, or None. CRLs and OCSP are fetched over plain HTTP (RFC 5280 4.2.1.13; HTTPS would need itself first)."""
+def url_problem(url: str, *, plain: bool = True) -> str | None:
+    """Why this cannot be the authority's address, or None. `plain`: http:// only.
+
+    CRLs and OCSP are fetched over plain HTTP (RFC 5280 8): HTTPS would need itself first, and OpenSSL, nginx, Apache and Windows do not ask there.
+    """
     from urllib.parse import urlsplit  # 3 ms, and few configurations have a URL
 
     try:
@@ -129,7 +142,7 @@ def url_problem(url: str) -> str | None:
     except ValueError:
         return f"{url!r} is not a URL"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f"{url!r} is not an http:// or https:// URL"
+        return f"{url!r} is not an http://{'' if plain else ' or https://'} URL"
     if parts.username or parts.password:
         return "the URL has a user name or password in it"
     if ":" not in parts.hostname and not all(0 < len(label) < 64 for label in parts.hostname.removesuffix(".").split(".")):
@@ -138,6 +151,9 @@ def url_problem(url: str) -> str | None:
         return f"{url!r} has a query or a fragment"
     if not url.isascii() or any(c.isspace() for c in url) or (port is not None and port == 0):
         return f"{url!r} has characters that a URL cannot carry"
+    if plain and parts.scheme == "https":
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{url!r} is https, over which hardly anybody fetches CRLs or asks OCSP (RFC 5280 8); write http://{host}{parts.path}"
     return None
 
 
@@ -237,8 +253,8 @@ def _mistake(key: str, value: Any) -> str | None:
         return next((f"{key}: {problem}" for one in value if (problem := problem_of(one))), None)
     if not isinstance(value, str):
         return f"{key}: must be text in quotes"
-    if kind == "url":
-        return f"{key}: {problem}" if value and (problem := url_problem(value)) else None
+    if kind in ("url", "plain url"):
+        return f"{key}: {problem}" if value and (problem := url_problem(value, plain=kind == "plain url")) else None
     return f"{key}: {problem}" if kind == "listen" and (problem := listen_problem(value)) else None
 
 
@@ -256,7 +272,8 @@ def listen_problem(text: str) -> str | None:
     if not text:
         return None
     if text.startswith("unix:"):
-        return None if text.startswith("unix:/") and len(text) < 108 else f"{text!r} is not unix:/path of at most 102 characters"
+        # The kernel takes 107; while it is made, the socket has a longer name (`supervisor.bind`).
+        return None if text.startswith("unix:/") and len(os.fsencode(text)) < 105 else f"{text!r} is not unix:/path of at most 99 characters"
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     import ipaddress

@@ -169,12 +169,17 @@ def test_a_url_stands_in_every_certificate(tmp_path: Path, monkeypatch: pytest.M
         assert f"http://ca.example/ca/{issuer}.crt" in {described.access_location.value for described in access}
 
 
-def test_what_lint_has_to_say_of_a_url_is_heard_when_it_is_chosen(tmp_path: Path) -> None:
-    """Not only with the first certificate: by then the authorities' own certificates carry it."""
-    answer = typed("--home", tmp_path / "home", "init", "Kitty", "--unencrypted-keys", "--url", "https://ca.example")
-    assert answer.code == 0
-    for address in ("crl/people-root.crl", "ca/servers-root.crt", "ocsp"):
-        assert answer.err.count(f"'https://ca.example/{address}' is an https URL") == 1
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [("https://ca.example", "http://ca.example"), ("https://ca.example:8443/pki", "http://ca.example/pki"), ("https://[2001:db8::1]", "http://[2001:db8::1]")],
+)
+def test_an_https_url_is_refused_with_what_to_type(tmp_path: Path, url: str, right: str) -> None:
+    """Before anything is made: the authorities' own certificates would carry it."""
+    answer = typed("--home", tmp_path / "home", "init", "Kitty", "--unencrypted-keys", "--url", url)
+    assert answer.code == 1
+    assert f"'{url}' is https" in answer.err
+    assert answer.err.rstrip().endswith(f"write {right}")
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_root_that_lives_a_day_is_told_what_to_type(tmp_path: Path) -> None:
@@ -333,7 +338,7 @@ def test_config_mistakes_are_told_all_at_once(admin: Administrator) -> None:
     for key in ("name", "publish"):
         assert f"{key}: must be text in quotes" in heard
     assert "urll: is not a known key; did you mean url?" in heard
-    assert "'ftp://x' is not an http:// or https:// URL" in heard
+    assert "'ftp://x' is not an http:// URL" in heard
     config.write_text("this is no TOML")
     assert "is not TOML" in admin("list", code=3).err
     config.write_bytes(b"\xff\xfe")

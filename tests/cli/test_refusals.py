@@ -293,7 +293,7 @@ THE_REST = [
     row("--home new init X --unencrypted-keys --key-type dsa", "'dsa' is not one of", code=2),
     row(
         "--home new init X --unencrypted-keys --url ftp://x --permit-domain 'a b' --permit-ip 1.2.3", "refused, for 3 reasons:",
-        "'ftp://x' is not an http:// or https:// URL", "'a b' has the label 'a b'", "'1.2.3' is not a block of addresses",
+        "'ftp://x' is not an http:// URL", "'a b' has the label 'a b'", "'1.2.3' is not a block of addresses",
     ),
     row("--home new init X --unencrypted-keys --url http://user:secret@x/", "the URL has a user name or password in it"),
     row("--home nowhere list", "there is no authority in nowhere", "gatekey init NAME, or say where it lives with --home or GATEKEY_HOME", code=3),
