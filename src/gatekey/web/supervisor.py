@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shlex
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -244,50 +246,113 @@ def notify(words: str) -> None:
 
 def bind(listen: str, mode: int = 0o660) -> socket.socket:
     """A listening socket: `ADDRESS:PORT`, `[IPV6]:PORT` or `unix:/path` with this mode. Raises Misconfigured."""
-    try:
-        if listen.startswith("unix:"):
-            return _bind_unix(listen.removeprefix("unix:"), mode)
-        host, _, port = listen.rpartition(":")
-        host = host.strip("[]")
+    if listen.startswith("unix:"):
+        return _bind_unix(listen.removeprefix("unix:"), mode)
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    with contextlib.ExitStack() as unless_bound:
         # The protocol is named, because asyncio switches Nagle's algorithm off only where it is: without it every answer waits 40 ms for an acknowledgement.
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if ":" in host:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, int(port)))
-    except OSError as error:
-        raise Misconfigured("listen", f"{listen} cannot be listened on: {error.strerror or error}", hint="another address or port in gatekey.toml") from error
-    sock.listen(2048)
-    sock.setblocking(False)
+        sock = unless_bound.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ":" in host:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, int(port)))
+            sock.listen(2048)
+        except OSError as error:
+            low = isinstance(error, PermissionError)
+            hint = "ports below 1024 are for root, or for the unit that serve --unit prints" if low else "another address or port in gatekey.toml"
+            raise Misconfigured("listen", f"{listen} cannot be listened on: {error.strerror or error}", hint=hint) from error
+        sock.setblocking(False)
+        unless_bound.pop_all()
     return sock
+
+
+def address(sock: socket.socket) -> str:
+    """Where a socket listens, as gatekey.toml would say it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return "unix:" + os.fsdecode(name).removesuffix(_staging(""))  # the kernel remembers the name under which it was bound
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _staging(path: str) -> str:
+    return f"{path}.{os.getpid()}"
 
 
 def _bind_unix(path: str, mode: int) -> socket.socket:
-    """A Unix socket that has its mode before anybody can find it: bound under another name, then renamed over what an earlier run left there."""
-    staging = f"{path}.{os.getpid()}"
-    if os.path.exists(path):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(path)
-            except OSError:
-                pass
-            else:
-                raise Misconfigured("listen", f"somebody listens on {path} already", hint="stop the other process, or name another socket")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777)
-    try:
-        sock.bind(staging)
-    finally:
-        os.umask(before)
-    try:
-        os.chmod(staging, mode)
-        sock.listen(2048)
-        os.rename(staging, path)
-    except OSError:
-        os.unlink(staging)
-        raise
-    sock.setblocking(False)
+    """A Unix socket that has its mode before anybody can find it: bound under another name, then renamed over the socket that an earlier run left there.
+
+    Nothing else is ever replaced. Raises Misconfigured.
+    """
+    _refuse_taken(path)
+    staging = _staging(path)
+    with contextlib.ExitStack() as unless_bound:
+        sock = unless_bound.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        before = os.umask(0o777)
+        try:
+            sock.bind(staging)
+        except OSError as error:
+            raise _unbound(path, error) from error
+        finally:
+            os.umask(before)
+        try:
+            os.chmod(staging, mode)
+            sock.listen(2048)
+            os.rename(staging, path)
+        except OSError as error:
+            os.unlink(staging)
+            raise _unbound(path, error) from error
+        sock.setblocking(False)
+        unless_bound.pop_all()
     return sock
+
+
+def _refuse_taken(path: str) -> None:
+    """Raises Misconfigured unless nothing is there, or a socket on which nobody listens. Links are not followed: the name itself would be replaced."""
+    try:
+        kind = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing; what is wrong with the folder, binding says
+    if not stat.S_ISSOCK(kind):
+        what = "a link" if stat.S_ISLNK(kind) else "a folder" if stat.S_ISDIR(kind) else "a file" if stat.S_ISREG(kind) else "something else"
+        message = f"{path} is {what}, not a socket; it was not touched"
+        raise Misconfigured("listen", message, hint="move it away, or name another path in gatekey.toml", path=path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full queue must not keep us waiting; it is an answer, too
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # only these say that nobody is there: we may be forbidden to ask, or it may be a socket of another kind
+        except OSError:
+            pass
+    raise Misconfigured("listen", f"somebody listens on {path} already", hint="stop the other process, or name another socket", path=path)
+
+
+def _unbound(path: str, error: OSError) -> Misconfigured:
+    """Why no socket could be made, and the command that mends it where the folder is the reason."""
+    folder = os.path.dirname(path)
+    user, group = _me()
+    mend = f"install -d -m 0750 -o {user} -g {group} {shlex.quote(folder)}"  # the group of the socket: whoever may open it must come to it
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        why = "is no folder" if os.path.lexists(folder) else "is not there"
+        return Misconfigured("listen", f"{path} cannot be listened on: {folder} {why}", hint=mend, path=path)
+    if isinstance(error, PermissionError):
+        return Misconfigured("listen", f"{path} cannot be listened on: {user} may not write into {folder}", hint=f"a folder of its own: {mend}", path=path)
+    return Misconfigured("listen", f"{path} cannot be listened on: {error.strerror or error}", hint="another path in gatekey.toml", path=path)
+
+
+def _me() -> tuple[str, str]:
+    """User and group of this process, by name where they have one."""
+    import grp
+    import pwd
+
+    user, group = str(os.geteuid()), str(os.getegid())
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(os.getegid()).gr_name
+    return user, group
 
 
 def inherited() -> dict[str, list[socket.socket]]:
