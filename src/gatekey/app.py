@@ -364,7 +364,7 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
     The supervisor opens sockets and asks for the passphrase once; each worker composes everything else for itself (`_house`). Raises Misconfigured.
     """
     _need_serve()
-    from .web import limits, logs, metrics, seats, supervisor
+    from .web import addresses, limits, logs, metrics, seats, supervisor
 
     config = configuration.load(home)
     known = _ask_once(passphrase)
@@ -382,10 +382,17 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
 
         said = configuration.load(home)  # again: a reload reads what was changed since
         shared = _Shared(counted, secret, metered, seated, place, places)
-        speaking, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")))
+        speaking, house = _house(said, known, shared, logs.Log(said.text("service.log", "info")), _secure(sockets))
         return worker.work(house, sockets, speaking, life, ready)
 
-    return supervisor.Supervisor(lambda: _workers(configuration.load(home)), places, work, log).run()
+    def wanted() -> supervisor.Wanted:
+        said = configuration.load(home)
+        if found := addresses.unserved(said, [supervisor.address(sock) for sock in sockets.get("public", ())]):
+            log.warning("url-not-served", **found)
+        return supervisor.Wanted(_workers(said), addresses.fixed(said))
+
+    listen = [f"{name} {supervisor.address(sock)}" for name, opened in sockets.items() for sock in opened]
+    return supervisor.Supervisor(wanted, places, work, log, listen).run()
 
 
 def _workers(config: Config) -> int:
@@ -440,18 +447,18 @@ def _try_keys(config: Config, passphrase: Passphrase | None) -> None:
 
 def _sockets(config: Config) -> dict[str, list[socket.socket]]:
     """One listener for each address that the configuration or systemd gives. Raises Misconfigured."""
+    import socket
+
     from .web import supervisor
 
     found = supervisor.inherited()
-    defaults = {"public": "127.0.0.1:8080", "enrol": "", "private": "127.0.0.1:8443", "proxy": ""}
-    for name, default in defaults.items():
-        listen = config.text(f"{name}.listen", default)
-        if listen and name not in found:
+    for name, listen in config.listens.items():
+        if name not in found:
             mode = _mode(config.text("proxy.mode", "0660")) if name == "proxy" else 0o660
             found[name] = [supervisor.bind(listen, mode)]
     if not found:
         raise Misconfigured("listen", "no listener has an address", hint='[public] listen = "127.0.0.1:8080" in gatekey.toml')
-    if "proxy" in found and not config.text("proxy.listen").startswith("unix:") and config.text("proxy.listen"):
+    if any(sock.family != socket.AF_UNIX for sock in found.get("proxy", ())):
         message = "proxy.listen is no Unix socket; whoever reaches it speaks for a web server"
         raise Misconfigured("listen", message, hint='listen = "unix:/run/gatekey/proxy.sock"')
     return found
@@ -467,8 +474,10 @@ def _mode(text: str) -> int:
     return mode
 
 
-def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log) -> tuple[dict[str, tls.Tls], House]:
-    """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS."""
+def _house(
+    config: Config, passphrase: Passphrase | None, shared: _Shared, log: Log, secure: tuple[str, ...] = ("private",)
+) -> tuple[dict[str, tls.Tls], House]:
+    """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS (`secure`)."""
     from .authority import access, own, seen
     from .authority import health as checks
     from .authority.ocsp import Responders
@@ -533,7 +542,7 @@ def _house(config: Config, passphrase: Passphrase | None, shared: _Shared, log: 
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=1 if name == "crl" else 10)
-    speaking = _speaking_tls(config)
+    speaking = {name: tls.Tls() for name in secure}
     if "private" in speaking:
         house.changed.append(tls.People(lambda: _people(authority), speaking["private"]).follow)
     if speaking:
@@ -683,12 +692,14 @@ def _people(authority: Authority) -> bytes:
     return b"".join(pem.encode("CERTIFICATE", authority.issuing(record.name).certificate.der) for record in authority.side("people"))
 
 
-def _speaking_tls(config: Config) -> dict[str, tls.Tls]:
-    """TLS for enrol and private, unless they are Unix sockets."""
-    from .web import tls
+def _secure(sockets: Mapping[str, list[socket.socket]]) -> tuple[str, ...]:
+    """Who speaks TLS: enrol and private, unless they are Unix sockets.
 
-    listens = {"enrol": config.text("enrol.listen"), "private": config.text("private.listen", "127.0.0.1:8443")}
-    return {name: tls.Tls() for name, listen in listens.items() if listen and not listen.startswith("unix:")}
+    The open sockets say it, not gatekey.toml: systemd's need not stand there, and after a reload it may name others. Who is left out speaks in the clear.
+    """
+    import socket
+
+    return tuple(name for name in ("enrol", "private") if any(one.family != socket.AF_UNIX for one in sockets.get(name, ())))
 
 
 def _certificate(

@@ -1,6 +1,7 @@
 """Several worker processes on the same sockets: started, watched, restarted when they die, replaced one by one without a dropped request, and ended.
 
-The supervisor opens the sockets and nothing else: no ledger, no keys, no threads. Signals: TERM and INT end, HUP replaces every worker.
+The supervisor opens the sockets and nothing else: no ledger, no keys, no threads. Signals: TERM and INT end, HUP replaces every worker. The log says what was
+changed and has to wait for a restart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import GatekeyError, Misconfigured
@@ -40,27 +41,39 @@ class Worker(NamedTuple):
 Work = Callable[[int, int, Callable[[], None]], int]
 
 
+class Wanted(NamedTuple):
+    """What `gatekey.toml` says to the supervisor. `fixed`: what only a restart takes up, by key."""
+
+    workers: int
+    fixed: Mapping[str, str]
+
+
 class Supervisor:
-    """`work` runs in each worker process. `wanted` says how many there should be; it is asked at the start and at each HUP.
+    """`work` runs in each worker process. `wanted` says how many there should be; it is asked at the start and at each HUP. `listen`: addresses, for the log.
 
     Places are numbered from 0. There are twice as many as workers, so that old and new can stand side by side; the memory that workers share has so many from
     the beginning.
     """
 
-    def __init__(self, wanted: Callable[[], int], places: int, work: Work, log: Log) -> None:
+    def __init__(self, wanted: Callable[[], Wanted], places: int, work: Work, log: Log, listen: Sequence[str]) -> None:
         self.work = work
         self.log = log
         self._ask = wanted
         self.places = places
-        self.wanted = self._count()
+        self.listen = listen
+        first = wanted()
+        self.fixed = first.fixed
+        self.wanted = self._count(first)
         self.workers: dict[int, Worker] = {}
         self.leaving: dict[int, tuple[Worker, float]] = {}
         self._backoff = 0.5
         self._again = 0.0
 
-    def _count(self) -> int:
-        """How many workers there should be, and can."""
-        asked, most = self._ask(), most_workers(self.places)
+    def _count(self, said: Wanted) -> int:
+        """How many workers there should be, and can. What else was changed and has to wait for a restart is told."""
+        if changed := [key for key, value in said.fixed.items() if value != self.fixed.get(key)]:
+            self.log.warning("restart-needed", keys=changed, listen=self.listen, hint="a reload leaves these as they were: restart the service")
+        asked, most = said.workers, most_workers(self.places)
         if asked > most:
             self.log.warning("too-many-workers", asked=asked, workers=most, hint="restart the service for more")
         return min(max(asked, 1), most)
@@ -74,7 +87,7 @@ class Supervisor:
                     self._end()
                     return 3
             notify(f"READY=1\nMAINPID={os.getpid()}")
-            self.log.info("ready", workers=self.wanted, pid=os.getpid())
+            self.log.info("ready", workers=self.wanted, pid=os.getpid(), listen=self.listen)
             return self._watch()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -182,7 +195,7 @@ class Supervisor:
         If fewer are wanted by now, the last ones leave without a successor; if more, `_mend` starts them.
         """
         try:
-            self.wanted = self._count()
+            self.wanted = self._count(self._ask())
         except GatekeyError as error:  # a configuration that cannot be read: no worker would start with it
             self.log.failure("reload-failed", error)
             return

@@ -31,10 +31,7 @@ def work(house: House, sockets: Sockets, speaking: dict[str, Tls], life: int, re
     house.load()
     table, applications = routes(house), apps(house)
     doors = {name: Door(house, name, table, applications.get(name)) for name in sockets}
-    listeners = [
-        Listener(doors[name], opened, None if opened[0].family == socket.AF_UNIX else speaking.get(name), house.seats)
-        for name, opened in sockets.items()
-    ]
+    listeners = [Listener(doors[name], opened, speaking.get(name), house.seats) for name, opened in sockets.items()]
     house.start()
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection needs to look at a million certificates again
