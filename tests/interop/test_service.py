@@ -333,7 +333,7 @@ def test_what_a_proxy_hands_on_is_looked_at(fronted: tuple[House, int], tmp_path
 def test_systemd_takes_the_unit(program: Callable[[str], str], tmp_path: Path) -> None:
     home = tmp_path / "home"
     Authority.create(home, "Unit %n\"'", unencrypted_keys=True).close()
-    configure(home, {"public": {"listen": "127.0.0.1:80"}})
+    configure(home, {"public": {"listen": "127.0.0.1:80"}, "proxy": {"listen": "unix:/run/gatekey/proxy.sock"}})
     from kit.service import run
 
     unit = run("--home", str(home), "serve", "--unit").replace("/usr/bin/gatekey", "/bin/true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from . import say
 from .session import Session, Verb, ask_passphrase, pass_session, passphrase_option
 
 
@@ -21,7 +22,7 @@ def serve(session: Session, unit: bool, sockets: bool) -> int:
     \b
     Signals:
       TERM, INT   finish what was begun, then end (after INT, Ctrl-C, with exit code 130)
-      HUP         read gatekey.toml again (all but the addresses) and replace every worker; no request is dropped
+      HUP         read gatekey.toml again (all but the addresses) and replace every worker; no request is dropped. The log says what needs a restart
 
     Needs the extra: pip install '.[serve]' in the checkout. docs/service.md tells the rest.
     """
@@ -30,7 +31,10 @@ def serve(session: Session, unit: bool, sockets: bool) -> int:
     if unit or sockets:
         from ..web import unit as systemd
 
-        click.echo((systemd.socket_unit if sockets else systemd.unit)(config.load(session.place)), nl=False)
+        told = config.load(session.place)
+        click.echo((systemd.socket_unit if sockets else systemd.unit)(told), nl=False)
+        for sentence in systemd.lacking(told):
+            say.warn(sentence)
         return 0
     said = config.load(session.place)
     found = app.passphrase_file(session.passphrase_file, said.passphrase_file)
