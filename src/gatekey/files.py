@@ -105,13 +105,15 @@ def writable_folder(path: Path) -> None:
 
 
 def folders(path: Path) -> list[Path]:
-    """Makes a folder and those above it, as the umask says, durable; answers with those that were not there, the deepest first. Raises OSError."""
+    """Makes a folder and those above it, durable, as the umask says, and for others never to write into: answers with those that were not there, the deepest
+    first. Raises OSError.
+    """
     if os.path.lexists(path):
         return []
     made = folders(path.parent)
     try:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
+            os.mkdir(path, 0o755)
             made = [path, *made]
         sync_folder(path.parent)
     except OSError:

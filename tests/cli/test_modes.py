@@ -76,6 +76,8 @@ def test_the_bundle_can_be_read_by_web_servers(admin: Administrator, umask: int)
     folders = {name: mode for name, mode in found.items() if Path("out", name).is_dir()}
     assert list(folders.values()) == [0o755]
     assert {name: f"{mode:o}" for name, mode in found.items() if name not in folders and mode != PUBLIC} == {}
+    admin("bundle", "--out", "new/folder")  # whoever may write there may keep the revoked in
+    assert [f"{stat.S_IMODE(Path(name).stat().st_mode):o}" for name in ("new", "new/folder")] == [f"{0o755 & ~umask:o}"] * 2
 
 
 def test_keys_are_born_private(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:

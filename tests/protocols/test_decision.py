@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatekey import app
-from gatekey.authority import people, requests, revoke
+from gatekey.authority import bundle, people, requests, revoke
 from gatekey.authority.issue import issue
 from gatekey.authority.standing import STALE_AFTER, Standing
 from gatekey.keys import material
@@ -32,11 +33,13 @@ PROXY = Peer("unix")
 class House:
     """An authority, its view, and a door that remembers whom it let in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, flat: bool = False) -> None:
         self.clock = FakeClock()
-        self.authority = app.create_authority(folder / "home", app.Founding("Kitty CA", unencrypted_keys=True), clock=self.clock, entropy=FakeEntropy())
-        self.dn = rfc2253(self.authority.issuing("people").certificate.subject)
-        self.standing = Standing(self.authority.reads, self.clock, {self.dn: "people"}, {"staff.example": ("staff",)})
+        founding = app.Founding("Kitty CA", unencrypted_keys=True, flat=flat)
+        self.authority = app.create_authority(folder / "home", founding, clock=self.clock, entropy=FakeEntropy())
+        (*_, issuing) = self.authority.side("people")
+        self.dn = rfc2253(self.authority.issuing(issuing.name).certificate.subject)
+        self.standing = Standing(self.authority.reads, self.clock, {self.dn: issuing.name}, {"staff.example": ("staff",)})
         self.let_in: list[tuple[str, str, str]] = []
         self.proxies: set[bytes] = set()
         self.door = Door(self.standing, lambda der: der in self.proxies, lambda *seen: self.let_in.append(seen))
@@ -75,6 +78,20 @@ def test_a_live_certificate_is_let_in_by_name(house: House) -> None:
     assert said["x-client-device"] == "laptop"
     assert said["x-client-serial"] == ann.number
     assert house.let_in == [("people", ann.number, "app.example")]
+
+
+def test_a_web_servers_certificate_is_no_visitors(tmp_path: Path) -> None:
+    """Also where one authority issues both, and where the web server has not looked what a certificate is for."""
+    house = House(tmp_path, flat=True)
+    ann = house.person("ann")
+    web = issue(house.authority, *requests.server(house.authority, ["web.example"], material.make("p256").spki))
+    house.standing.refresh()
+    assert house.about(ann).status == 200
+    for answer in (house.about(web), house.ask(("client-cert", f":{base64.b64encode(web.der).decode()}:"))):
+        assert (answer.status, why(answer)) == (403, "unknown")
+    listed = json.loads(bundle.make(house.authority).contents["people.json"])
+    assert [one["serial"] for one in listed["people"]] == [ann.number]
+    house.authority.close()
 
 
 @pytest.mark.parametrize("form", ["rfc9440", "escaped", "bare"])

@@ -27,10 +27,11 @@ _NEWEST_CRLS = """
     LEFT JOIN crl c ON c.issuer = a.name AND c.state = 'released'
         AND c.number = (SELECT max(number) FROM crl WHERE issuer = a.name AND state = 'released')
     WHERE c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)"""
+#: What may open a door at all: no authority's, no web server's and no OCSP responder's certificate.
+_A_VISITOR = "h.kind NOT IN ('authority', 'server') AND c.profile NOT IN ('ocsp-responder', 'probe-server')"
 _DOORS = (
-    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at, c.fingerprint FROM certificate c"
-    " JOIN holder h ON h.login = c.holder"
-    " WHERE c.state = 'released' AND c.revoked_at IS NULL AND h.kind <> 'authority' AND c.profile <> 'ocsp-responder'"
+    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at, c.fingerprint FROM certificate c"  # noqa: S608
+    f" JOIN holder h ON h.login = c.holder WHERE c.state = 'released' AND c.revoked_at IS NULL AND {_A_VISITOR}"
 )
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
@@ -108,13 +109,13 @@ class Reads:
 
     def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
         """Certificates of these issuers that let somebody in at `now`."""
-        where = "c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now"
+        where = f"c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now AND {_A_VISITOR}"
         with self._db.read() as tx:  # sorted here: the engine would walk all certificates in their order, and sort out a million revoked ones
             found = sorted((_record(row) for row in tx.all(f"{_FROM} WHERE {where}", now=now)), key=lambda record: (record.recorded_at, record.serial))
-        return [record for record in found if record.issuer in issuers and record.kind != "authority"]
+        return [record for record in found if record.issuer in issuers]
 
     def doors(self, which: Sequence[CertificateId] | None = None, *, since: int = 0) -> list[tuple[Known, bool]]:
-        """What opens a door between its dates, with whether its holder has left: released, neither revoked nor held, no authority's and no OCSP responder's.
+        """What opens a door between its dates, with whether its holder has left: released, neither revoked nor held, and that of a visitor.
 
         `which`: among these; otherwise all that end at `since` or later.
         """
