@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from gatekey.errors import Misconfigured, Unavailable
+from gatekey.errors import Misconfigured, Refused, Unavailable
 from gatekey.model.mail import Mail
 from gatekey.outgoing.mail import Server, Smtp
 from gatekey.outgoing.webhook import Webhook, signature
@@ -27,7 +27,7 @@ class Postman(socketserver.StreamRequestHandler):
     """A small SMTP server (RFC 5321) that keeps what it is given."""
 
     taken: list[str]
-    refuse = False
+    refuse = ""
 
     def handle(self) -> None:
         self.say("220 post.example")
@@ -45,7 +45,7 @@ class Postman(socketserver.StreamRequestHandler):
                 type(self).taken.append("".join(lines))
                 self.say("250 taken")
             elif verb == "RCPT" and self.refuse:
-                self.say("550 nobody here")
+                self.say(self.refuse)
             elif verb == "QUIT":
                 self.say("221 bye")
                 return
@@ -83,7 +83,7 @@ def running(server: socketserver.TCPServer) -> Iterator[int]:
 
 @pytest.fixture
 def post() -> Iterator[int]:
-    Postman.taken, Postman.refuse = [], False
+    Postman.taken, Postman.refuse = [], ""
     yield from running(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Postman))
 
 
@@ -104,8 +104,13 @@ def test_a_letter_arrives_as_it_was_meant(post: int) -> None:
 
 
 def test_a_letter_that_is_not_taken_is_told(post: int) -> None:
-    Postman.refuse = True
-    with pytest.raises(Unavailable, match="did not take the message"):
+    Postman.refuse = "550 nobody here"
+    with pytest.raises(Refused, match=r"refuses the message to x@kitty\.example: .*550"):
+        Smtp(Server("127.0.0.1", post, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
+    with pytest.raises(Refused, match="refuses the message to"):
+        Smtp(Server("127.0.0.1", post, "ca@kitty.example", "none")).send(Mail("ä@kitty.example", "s", "t"), at=0)
+    Postman.refuse = "421 closing"
+    with pytest.raises(Unavailable, match=r"did not take the message: .*421"):
         Smtp(Server("127.0.0.1", post, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
     with pytest.raises(Unavailable, match="did not take the message"):
         Smtp(Server("127.0.0.1", 1, "ca@kitty.example", "none")).send(Mail("x@kitty.example", "s", "t"), at=0)
@@ -155,7 +160,7 @@ def test_mail_over_tls_asks_for_the_servers_name(security: str, tmp_path: Path) 
                     self.rfile, self.wfile = secured.makefile("rb"), secured.makefile("wb", 0)  # type: ignore[assignment]  # files all the same
                     self.converse() if security == "starttls" else super().handle()
 
-    Secured.taken, Secured.refuse = [], False
+    Secured.taken, Secured.refuse = [], ""
     for port in running(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Secured)):
         Smtp(Server("localhost", port, "ca@kitty.example", security), trusting).send(Mail("x@kitty.example", "s", "t"), at=0)
         assert len(Secured.taken) == 1
@@ -183,7 +188,9 @@ def test_an_event_is_signed_with_its_time(hook: int) -> None:
     assert said != signature(b"other", body, 1767225600)
 
 
-def test_a_webhook_that_says_no_is_told(hook: int) -> None:
-    Hook.status = 500
-    with pytest.raises(Unavailable, match="answered 500"):
+@pytest.mark.parametrize(("status", "error"), [(500, Unavailable), (302, Unavailable), (429, Unavailable), (400, Refused), (410, Refused)])
+def test_a_webhook_that_says_no_is_told(hook: int, status: int, error: type[Exception]) -> None:
+    """Unavailable: the next event would fare no better. Refused: it may."""
+    Hook.status = status
+    with pytest.raises(error, match=f"answered {status}"):
         Webhook(f"http://127.0.0.1:{hook}/hook", b"secret").send({}, at=0)

@@ -10,7 +10,7 @@ from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from typing import NamedTuple
 
-from ..errors import Misconfigured, Unavailable
+from ..errors import Misconfigured, Refused, Unavailable
 from ..model.mail import Mail
 from .deadline import Deadline
 
@@ -40,7 +40,10 @@ class Smtp:
         self._context = context
 
     def send(self, mail: Mail, *, at: int) -> None:
-        """Hands one message in. `at`: its date, POSIX seconds. Raises Unavailable when the server does not take it."""
+        """Hands one message in. `at`: its date, POSIX seconds.
+
+        Raises Unavailable when the server cannot be reached or takes nothing now, Refused when it is this message or its recipient that it does not take.
+        """
         message = EmailMessage(policy=SMTP)
         message["From"] = self._server.sender
         message["To"] = mail.to
@@ -55,7 +58,7 @@ class Smtp:
                 with self._connect(deadline) as smtp:
                     if self._server.user:
                         smtp.login(self._server.user, self._server.password)
-                    smtp.send_message(message)
+                    _hand_in(smtp, message, host)
             except (smtplib.SMTPException, OSError, ValueError) as error:
                 why = f"it took longer than {WHOLE:g} seconds" if deadline.over else str(error)
                 raise Unavailable("mail-failed", f"the mail server {host} did not take the message: {why}", hint="it is tried again") from error
@@ -73,6 +76,17 @@ class Smtp:
             smtp.close()
             raise
         return smtp
+
+
+def _hand_in(smtp: smtplib.SMTP, message: EmailMessage, host: str) -> None:
+    """Raises Refused when only this message is not taken, whatever `smtplib` raises when the next one would not be taken either."""
+    try:
+        smtp.send_message(message)
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError, ValueError) as error:
+        answers = error.recipients.values() if isinstance(error, smtplib.SMTPRecipientsRefused) else [(getattr(error, "smtp_code", 0), b"")]
+        if any(code == 421 for code, _ in answers):  # RFC 5321 3.8: the server closes the connection, to everybody
+            raise
+        raise Refused("mail-refused", f"the mail server {host} refuses the message to {message['To']}: {error}", hint="it is tried again") from error
 
 
 class _Watched(smtplib.SMTP):

@@ -8,8 +8,11 @@ import json
 import ssl
 from typing import Any
 
-from ..errors import Unavailable
+from ..errors import Refused, Unavailable
 from . import guard
+
+#: Answers that speak of this one event, not of the receiver: 4xx, but for "too slow" and "too many" (RFC 9110 15.5.9, RFC 6585 4).
+_OF_THE_EVENT = frozenset(range(400, 500)) - {408, 429}
 
 
 class Webhook:
@@ -21,11 +24,13 @@ class Webhook:
         self._context = context
 
     def send(self, event: dict[str, Any], *, at: int) -> None:
-        """Raises Unavailable when the receiver does not answer with 2xx, Refused when its address may not be called."""
+        """Raises Unavailable when the receiver takes nothing now, Refused when it does not take this event or its address may not be called."""
         body = json.dumps(event, ensure_ascii=False, sort_keys=True).encode()
         headers = {"Content-Type": "application/json", "X-Gatekey-Signature": signature(self._secret, body, at)}
         # The administrator has written the address into the configuration, so his own network and machine are allowed.
         answer = guard.fetch("POST", self._url, body=body, headers=headers, private=True, loopback=True, context=self._context)
+        if answer.status in _OF_THE_EVENT:
+            raise Refused("webhook-refused", f"the webhook answered {answer.status}", hint="it is tried again")
         if not 200 <= answer.status < 300:
             raise Unavailable("webhook-failed", f"the webhook answered {answer.status}", hint="it is tried again")
 
