@@ -638,14 +638,15 @@ def _tell_no(log: Log, call: Call, why: str, question: Question | None) -> None:
 
 def _jobs(config: Config) -> tuple[Job, ...]:
     """What comes round by itself. Raises Misconfigured when mail or webhook are half configured."""
-    from .jobs import tasks
+    from .jobs import reminders, tasks
     from .jobs.ticker import Job
 
     mailer, events = _mailer(config), _webhook(config)
     days = tuple(sorted((int(day) for day in config.words("reminders.days", ("30", "14", "3"))), reverse=True))
     jobs = [Job("crl-refresh", HOUR, tasks.refresh_crls), Job("clean-up", HOUR, tasks.close_drafts)]
     if mailer or events:
-        jobs.append(Job("reminders", HOUR, lambda authority: tasks.remind(authority, mailer, events, days)))
+        to = config.text("mail.administrator")
+        jobs.append(Job("reminders", HOUR, lambda authority: reminders.remind(authority, mailer, events, days, to)))
     return tuple(jobs)
 
 

@@ -33,9 +33,10 @@ KEYS: dict[str, str] = {
     "check.networks": "networks in which these sites may stand besides the public Internet (none by default)",
     "limits.requests-per-second": "of one address on the public and enrol listeners together (default 200; 0 for no limit)",
     "limits.body-kib": "largest request body (default 256 KiB)",
-    "reminders.days": "days before the end of a certificate on which its holder is reminded (default 30, 14, 3)",
+    "reminders.days": "days before the end of a certificate on which its holder is reminded, if it lives more than twice as long (default 30, 14, 3)",
     "mail.server": "SMTP server as HOST:PORT; without it nobody is written to",
     "mail.from": "the sender of reminders",
+    "mail.administrator": "who is told about certificates whose holders have no e-mail address (default: everybody with the role administrator who has one)",
     "mail.security": "starttls (default), tls or none",
     "mail.user": "user name at the SMTP server",
     "mail.password-file": "a file whose first line is the password there",
@@ -46,7 +47,7 @@ KEYS: dict[str, str] = {
 #: The listeners of the service, and where they listen when gatekey.toml says nothing; "" is not at all.
 LISTENERS = {"public": "127.0.0.1:8080", "enrol": "", "private": "127.0.0.1:8443", "proxy": ""}
 
-#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, plain url (http://),
+#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, plain url (http://), email,
 #: listen, sites (a list of HOST or HOST:PORT), networks.
 KINDS: dict[str, str] = {
     "unencrypted-keys": "flag",
@@ -65,6 +66,7 @@ KINDS: dict[str, str] = {
     "limits.requests-per-second": "number",
     "limits.body-kib": "number",
     "reminders.days": "numbers",
+    "mail.administrator": "email",
     "webhook.url": "url",
 }
 
@@ -255,6 +257,10 @@ def _mistake(key: str, value: Any) -> str | None:
         return f"{key}: must be text in quotes"
     if kind in ("url", "plain url"):
         return f"{key}: {problem}" if value and (problem := url_problem(value, plain=kind == "plain url")) else None
+    if kind == "email" and value:
+        from .model.names import email_problem
+
+        return f"{key}: {problem}" if (problem := email_problem(value)) else None
     return f"{key}: {problem}" if kind == "listen" and (problem := listen_problem(value)) else None
 
 

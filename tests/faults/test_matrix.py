@@ -166,8 +166,8 @@ def _job(authority: Authority) -> None:
 
 
 def _message(authority: Authority) -> None:
-    if jobs.claim_message(authority, "reminder", "ann"):
-        jobs.unsent(authority, "reminder", "ann")
+    if fresh := jobs.note_messages(authority, [("reminder", "ann")]):
+        jobs.unsent(authority, fresh)
 
 
 def _sight(authority: Authority) -> None:

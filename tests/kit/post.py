@@ -1,4 +1,4 @@
-"""A mail server that takes everything and counts it."""
+"""A mail server that takes everything and counts it, but for what it was told to refuse."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class _Talk(socketserver.StreamRequestHandler):
     """One conversation (RFC 5321), as far as smtplib leads it."""
 
     def handle(self) -> None:
+        self.server.talks += 1  # type: ignore[attr-defined]  # set by MailServer
+        if self.server.silent:  # type: ignore[attr-defined]
+            self.rfile.readline()
+            return
         self.say(b"220 kitty")
         while line := self.rfile.readline():
             verb = line[:4].upper()
@@ -23,6 +27,8 @@ class _Talk(socketserver.StreamRequestHandler):
                     text += part.removeprefix(b".")
                 self.server.letters.append(message_from_bytes(text))  # type: ignore[attr-defined]  # set by MailServer
                 self.say(b"250 taken")
+            elif verb == b"RCPT" and any(one in line.decode() for one in self.server.refused):  # type: ignore[attr-defined]
+                self.say(b"550 nobody here")
             elif verb == b"QUIT":
                 self.say(b"221 bye")
                 return
@@ -34,7 +40,10 @@ class _Talk(socketserver.StreamRequestHandler):
 
 
 class MailServer(socketserver.ThreadingTCPServer):
-    """Listens on loopback until the block ends. `letters`: all that came."""
+    """Listens on loopback until the block ends. `letters`: all that came; `talks`: how many conversations began.
+
+    `refused`: addresses that nobody has here. `silent`: takes connections and says nothing.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -42,6 +51,9 @@ class MailServer(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Talk)
         self.letters: list[Message] = []
+        self.talks = 0
+        self.refused: tuple[str, ...] = ()
+        self.silent = False
 
     @property
     def place(self) -> str:

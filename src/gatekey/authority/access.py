@@ -57,10 +57,15 @@ def keep_one(tx: Transaction, login: str, hint: str = "") -> None:
         raise Refused("last-administrator", f"{login} is the only administrator", hint=f"{first}{hint}")
 
 
+def holders_of(authority: Authority, role: str) -> tuple[str, ...]:
+    """Logins of everybody who has a role, sorted."""
+    with authority.ledger.db.read() as tx:
+        return rows.holders_of(tx, role)
+
+
 def is_last(authority: Authority, login: str) -> bool:
     """Whether somebody is the only administrator at this moment."""
-    with authority.ledger.db.read() as tx:
-        return rows.holders_of(tx, "administrator") == (login,)
+    return holders_of(authority, "administrator") == (login,)
 
 
 def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about: str = "", days: int = 90) -> tuple[Token, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..store import jobs as rows
@@ -44,16 +44,23 @@ def states(authority: Authority) -> list[tuple[str, int, int, str]]:
         return rows.states(tx)
 
 
-def claim_message(authority: Authority, what: str, subject: str) -> bool:
-    """Notes a message as sent; False when it was before."""
+def noted(authority: Authority, what: str, subjects: Sequence[str]) -> set[str]:
+    """About which of these subjects that message went out."""
+    with authority.ledger.db.read() as tx:
+        return rows.noted(tx, what, subjects)
+
+
+def note_messages(authority: Authority, notes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Notes messages, each as what and about whom, as sent; answers with those that were not before."""
     with authority.ledger.db.transaction("note message") as tx:
-        return rows.claim_message(tx, what, subject, authority.now())
+        return [(what, subject) for what, subject in notes if rows.claim_message(tx, what, subject, authority.now())]
 
 
-def unsent(authority: Authority, what: str, subject: str) -> None:
-    """Sending failed: it may be tried again."""
+def unsent(authority: Authority, notes: Sequence[tuple[str, str]]) -> None:
+    """Sending failed: they may be tried again."""
     with authority.ledger.db.transaction("unsend message") as tx:
-        rows.unsent(tx, what, subject)
+        for what, subject in notes:
+            rows.unsent(tx, what, subject)
 
 
 def sweep(authority: Authority, *, keep: int) -> int:

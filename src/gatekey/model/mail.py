@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Mail(NamedTuple):
-    """Plain text. `to` is one address that was checked when the person was added."""
+    """Plain text. `to` is an address that was checked when the person was added, or several with commas between them."""
 
     to: str
     subject: str

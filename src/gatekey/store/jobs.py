@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import takeover
 from .admission import AHEAD
 from .database import Transaction
@@ -52,6 +54,11 @@ def finish(tx: Transaction, name: str, owner: str, *, now: int, due_at: int, out
 def states(tx: Transaction) -> list[tuple[str, int, int, str]]:
     """Every job: name, when it is due, when it last ended (0: never), and how."""
     return [(name, due, done or 0, outcome) for name, due, done, outcome in tx.all("SELECT name, due_at, done_at, outcome FROM job ORDER BY name")]
+
+
+def noted(tx: Transaction, what: str, subjects: Sequence[str]) -> set[str]:
+    """About which of these subjects that message went out before."""
+    return {str(row[0]) for row in tx.among("SELECT subject FROM sent WHERE what = :what AND subject IN ({})", subjects, what=what)}
 
 
 def claim_message(tx: Transaction, what: str, subject: str, now: int) -> bool:
