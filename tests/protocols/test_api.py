@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatekey.authority import own
+from gatekey.authority import own, seen
+from gatekey.cli.listing import account
 from gatekey.keys import material
 from gatekey.model.record import SERVICE
 from gatekey.model.status import STATUSES
@@ -19,6 +20,8 @@ from gatekey.protocols.api import shapes, table
 from gatekey.protocols.api.asking import Route
 from gatekey.protocols.api.shapes import Field, Shape
 from gatekey.protocols.message import Call, Peer
+from gatekey.store import seen as rows
+from gatekey.store.database import Transaction
 from gatekey.x509 import pem
 from kit.desk import JSON, Desk, csr
 from kit.tour import tour
@@ -81,6 +84,62 @@ def test_a_group_that_is_said_twice_is_one(desk: Desk) -> None:
 def test_a_machine_has_one_live_certificate(desk: Desk) -> None:
     signed = [desk.ask("boss", "POST", "/v1/certificates/sign", {"csr": csr("lamp"), "profile": "device"}) for _ in range(2)]
     assert (signed[0].status, signed[1].code) == (201, "device-has-one")
+
+
+def test_a_list_tells_who_was_let_in_last_with_one_question_a_page(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `gatekey list --json` does, row by row; a new certificate was never let in, and its answer asks nothing."""
+    asked: list[int] = []
+    real = rows.among
+
+    def among(tx: Transaction, serials: Sequence[str]) -> list[seen.Sight]:
+        asked.append(len(serials))
+        return real(tx, serials)
+
+    monkeypatch.setattr(rows, "among", among)
+    made = [desk.ask("boss", "POST", "/v1/certificates/client", {"login": f"p{number}"}, key=f"k{number}").json for number in range(5)]
+    assert [(one["seen_at"], one["seen_site"]) for one in made] == [(None, None)] * 5
+    assert asked == []
+    sights = seen.Seen(desk.authority)
+    for one in made[1:4]:
+        sights.note("people", one["serial"], "app.example")
+    sights.note("servers", made[0]["serial"], "elsewhere.example")  # the same serial of another authority is another certificate
+    desk.clock.move(days=1)
+    sights.write()
+    page = desk.ask("aud", "GET", "/v1/certificates?limit=100").json["items"]
+    assert asked == [len(page)]
+    told = {one["holder"]: (one["seen_at"], one["seen_site"]) for one in page}
+    let_in = ("2026-01-01T00:00:00Z", "app.example")
+    assert [told[f"p{number}"] for number in range(5)] == [(None, None), let_in, let_in, let_in, (None, None)]
+    newest = seen.everything(desk.authority)
+    records = desk.authority.reads.certificates("c.holder LIKE 'p_'")
+    assert [one for one in page if one["holder"] in ("p0", "p1", "p2", "p3", "p4")] == [
+        account(one, desk.clock.now(), newest.get((one.issuer, one.serial))) for one in records
+    ]
+    (row,) = desk.ask("aud", "GET", "/v1/people/p2").json["certificates"]
+    assert (row["seen_at"], row["seen_site"]) == let_in
+    (row,) = desk.ask("boss", "GET", "/v1/people/p2/leave").json["certificates"]
+    assert (row["seen_at"], row["seen_site"]) == let_in
+    again = desk.ask("boss", "POST", "/v1/certificates/client", {"login": "p2"}, key="k2").json
+    assert (again["serial"], again["seen_at"]) == (made[2]["serial"], let_in[0])
+
+
+def test_show_tells_how_todays_profile_stands(desk: Desk) -> None:
+    folder = desk.authority.config.home / "profiles"
+    folder.mkdir(exist_ok=True)
+    text = '[profile.visitor]\nabout = "A guest"\nusage = ["client-auth"]\nvalidity = "30d"\nkeys = ["p256"]\nways = ["cli", "api"]\n'
+    (folder / "visitor.toml").write_text(text)
+    assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "eve", "profile": "visitor"}).status == 201
+
+    def today() -> str:
+        return str(desk.ask("aud", "GET", "/v1/certificates/eve").json["profile_today"])
+
+    assert today() == "same"
+    (folder / "visitor.toml").write_text(text.replace("30d", "20d"))
+    assert today() == "changed"
+    (folder / "visitor.toml").write_text("no profile")
+    assert today() == "broken"
+    (folder / "visitor.toml").unlink()
+    assert today() == "gone"
 
 
 # Asking again

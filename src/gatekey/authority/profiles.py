@@ -1,4 +1,4 @@
-"""Profiles of one's own: how one comes into the home."""
+"""Profiles of one's own: how one comes into the home, and how today's stand to those under which certificates were issued."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
-from ..errors import Conflict
+from ..errors import Conflict, GatekeyError, NotFound
 from ..model.profile import Profile
 from .ceremony import note
 
 if TYPE_CHECKING:
+    from ..model.record import CertificateRecord
     from .authority import Authority
 
 
@@ -37,3 +38,20 @@ def add(authority: Authority, profile: Profile, text: str, *, replaces: str | No
     finally:
         staged.discard()
     return path
+
+
+#: What `today` answers with.
+TODAY = ("same", "changed", "gone", "broken")
+
+
+def today(authority: Authority, record: CertificateRecord) -> tuple[str, str]:
+    """How the profile of that name stands today to the words under which this was issued: a word, and a sentence."""
+    try:
+        now = authority.profile(record.profile).sha256
+    except NotFound:
+        return "gone", "there is no profile of that name today"
+    except GatekeyError:
+        return "broken", "today's profile of that name has mistakes: gatekey profile list"
+    if now == record.profile_sha256:
+        return "same", "that is what it says today"
+    return "changed", f"today's profile of that name is another one ({now[:16]})"

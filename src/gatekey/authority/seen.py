@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..store import seen as rows
@@ -9,9 +10,10 @@ from ..store.seen import Sight
 from . import clock
 
 if TYPE_CHECKING:
+    from ..model.record import CertificateRecord
     from .authority import Authority
 
-__all__ = ["Seen", "Sight", "everything", "last"]
+__all__ = ["Seen", "Sight", "everything", "last", "of_page"]
 
 #: Seconds between two writings, and how many rows one transaction takes: other writers wait no longer than that.
 EVERY, MOST = 5, 1000
@@ -81,6 +83,12 @@ def last(authority: Authority, issuer: str, serial: str) -> Sight | None:
     """When a certificate was last let in, as far as web servers that ask at each request have told; None for never."""
     with authority.ledger.db.read() as tx:
         return rows.of(tx, issuer, serial)
+
+
+def of_page(authority: Authority, page: Sequence[CertificateRecord]) -> dict[tuple[str, str], Sight]:
+    """The same for these certificates, by issuer and serial, in one question."""
+    with authority.ledger.db.read() as tx:
+        return {(sight.issuer, sight.serial): sight for sight in rows.among(tx, [one.serial for one in page])}
 
 
 def everything(authority: Authority) -> dict[tuple[str, str], Sight]:

@@ -142,7 +142,7 @@ def _show_holder(session: Session, authority: Authority, ref: str) -> None:
 
 
 def _show_record(session: Session, authority: Authority, record: CertificateRecord, *, as_pem: bool) -> None:
-    from ..authority import clock, seen
+    from ..authority import clock, profiles, seen
     from ..x509 import pem
     from .account import account as words_of
 
@@ -159,7 +159,7 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
     now = authority.now()
     sight = seen.last(authority, record.issuer, record.serial)
     if session.json:
-        today, _ = _profile_today(authority, record)
+        today, _ = profiles.today(authority, record)
         told = clock.of(authority, record).as_dict()
         say.as_json({**account(record, now, sight), "clock": told, "profile_today": today, "pem": pem.encode("CERTIFICATE", der).decode()})
         return
@@ -177,23 +177,10 @@ def _show_record(session: Session, authority: Authority, record: CertificateReco
     if sight and record.revoked_at is None:  # otherwise the clock has it; only web servers that ask at each request tell
         lines.append(("last let in", f"{iso(sight.at)}{f' at {sight.site}' if sight.site else ''}"))
     if record.profile_sha256:
-        lines.append(("profile", f"{record.profile} as {record.profile_sha256[:16]}; {_profile_today(authority, record)[1]}"))
+        lines.append(("profile", f"{record.profile} as {record.profile_sha256[:16]}; {profiles.today(authority, record)[1]}"))
     if record.renews:
         lines.append(("renews", record.renews.partition("/")[2]))
     say.pairs(lines + words_of("certificate", der, now=now))
-
-
-def _profile_today(authority: Authority, record: CertificateRecord) -> tuple[str, str]:
-    """How the profile of that name stands today to the words under which this was issued: a word, and a sentence."""
-    try:
-        now = authority.profile(record.profile).sha256
-    except NotFound:
-        return "gone", "there is no profile of that name today"
-    except GatekeyError:
-        return "broken", "today's profile of that name has mistakes: gatekey profile list"
-    if now == record.profile_sha256:
-        return "same", "that is what it says today"
-    return "changed", f"today's profile of that name is another one ({now[:16]})"
 
 
 def _holder_line(display: str, record: CertificateRecord) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .database import Transaction
@@ -31,6 +31,12 @@ def of(tx: Transaction, issuer: str, serial: str) -> Sight | None:
     """The last sight of one certificate."""
     row = tx.one("SELECT issuer, serial, at, site FROM seen WHERE issuer = :issuer AND serial = :serial", issuer=issuer, serial=serial)
     return Sight(*row) if row else None
+
+
+def among(tx: Transaction, serials: Sequence[str]) -> list[Sight]:
+    """The last sights of certificates with these serials, whoever issued them: one question for a page of a list."""
+    words = "SELECT issuer, serial, at, site FROM seen WHERE issuer IN (SELECT name FROM authority) AND serial IN ({})"
+    return list({Sight(*row) for row in tx.among(words, serials)})
 
 
 def everything(tx: Transaction) -> list[Sight]:

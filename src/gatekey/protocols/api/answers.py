@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...authority import seen
+from ...authority.profiles import TODAY
 from ...model.access import ROLES, SCOPES, Token
 from ...model.holder import KINDS, Holder
 from ...model.instants import iso
@@ -56,6 +59,8 @@ _CERTIFICATE = (
     Field("renews", "text", "serial of the one before it", True, nullable=True),
     Field("issued_at", "text", "when it was recorded", True),
     Field("issued_by", "text", "who asked for it", True),
+    Field("seen_at", "text", "when a web server that asks the service last let it in; null for never", True, nullable=True),
+    Field("seen_site", "text", "into which site that was, or empty", True, nullable=True),
 )
 CERTIFICATE = Shape("Certificate", _CERTIFICATE)
 CERTIFICATES = listed("Certificates", CERTIFICATE, "in the order in which they were recorded")
@@ -78,7 +83,15 @@ CLOCK = Shape(
         ))),
     ),
 )  # fmt: skip
-SHOWN = Shape("CertificateShown", (*_CERTIFICATE, Field("clock", "object", "how the revocation went round", True, shape=CLOCK), *_PEMS))
+SHOWN = Shape(
+    "CertificateShown",
+    (
+        *_CERTIFICATE,
+        Field("clock", "object", "how the revocation went round", True, shape=CLOCK),
+        Field("profile_today", "text", "how today's profile of that name stands to the words under which it was issued", True, TODAY),
+        *_PEMS,
+    ),
+)
 ISSUED = Shape(
     "Issued",
     (
@@ -181,8 +194,14 @@ ME = Shape(
 ROLES_OF = Shape("Roles", (Field("login", "text", "whose", True), Field("roles", "texts", "all of them", True)))
 
 
-def certificate(record: CertificateRecord, now: int) -> dict[str, Any]:
-    """A certificate's row."""
+def certificates(authority: Authority, records: Sequence[CertificateRecord]) -> list[dict[str, Any]]:
+    """Rows of a page: when each was last let in is asked of the ledger once for all of them."""
+    now, sights = authority.now(), seen.of_page(authority, records)
+    return [certificate(one, now, sights.get((one.issuer, one.serial))) for one in records]
+
+
+def certificate(record: CertificateRecord, now: int, sight: seen.Sight | None = None) -> dict[str, Any]:
+    """A certificate's row. `sight`: when it was last let in; a new one never was."""
     return {
         "serial": record.serial,
         "issuer": record.issuer,
@@ -203,6 +222,8 @@ def certificate(record: CertificateRecord, now: int) -> dict[str, Any]:
         "renews": record.renews.partition("/")[2] or None,
         "issued_at": iso(record.recorded_at),
         "issued_by": record.requester,
+        "seen_at": iso(sight.at) if sight else None,
+        "seen_site": sight.site if sight else None,
     }
 
 

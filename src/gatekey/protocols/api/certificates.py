@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...authority import clock, people, requests, verify
+from ...authority import clock, people, profiles, requests, seen, verify
 from ...authority import revoke as revocation
 from ...authority.issue import Asked
 from ...errors import Malformed, NotFound, Refused
@@ -120,10 +120,10 @@ def list_(ask: Ask) -> Answer:
     ending = said["expiring"] * DAY if "expiring" in said else None
     also = (said.get("probes", False), said.get("authorities", False), said.get("services", False))
     find = Filter(said.get("status", ""), login, said.get("group", ""), ending, *also)
-    limit, now = said.get("limit", ROWS), ask.authority.now()
-    found = ask.authority.reads.page(find, now, after=_cursor(said.get("after", "")), limit=limit + 1)
+    limit = said.get("limit", ROWS)
+    found = ask.authority.reads.page(find, ask.authority.now(), after=_cursor(said.get("after", "")), limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
-    return as_json({"items": [answers.certificate(one, now) for one in found[:limit]], "next": f"{last.recorded_at}-{last.serial}" if last else None})
+    return as_json({"items": answers.certificates(ask.authority, found[:limit]), "next": f"{last.recorded_at}-{last.serial}" if last else None})
 
 
 def _cursor(text: str) -> tuple[int, str]:
@@ -140,7 +140,9 @@ def show(ask: Ask) -> Answer:
 
 def _shown(ask: Ask, record: CertificateRecord) -> dict[str, Any]:
     der = ask.authority.ledger.der(record.id) if record.state == "released" else b""
-    return {**answers.certificate(record, ask.authority.now()), "clock": clock.of(ask.authority, record).as_dict(), **_pems(ask, record.issuer, der)}
+    today, _ = profiles.today(ask.authority, record)
+    (row,) = answers.certificates(ask.authority, [record])
+    return {**row, "clock": clock.of(ask.authority, record).as_dict(), "profile_today": today, **_pems(ask, record.issuer, der)}
 
 
 def _pems(ask: Ask, issuer: str, der: bytes) -> dict[str, Any]:
@@ -268,13 +270,16 @@ def again(ask: Ask, released: Released) -> Answer:
     record = next((one for one in ask.authority.reads.by_serial(released.number) if one.id == released.id), None)
     if record is None:
         raise NotFound("no-certificate", f"{released.number} is not in the ledger")
-    return issued(ask, released, record, "earlier" if made_here else "never", (lost,) if made_here else (), {})
+    sight = seen.last(ask.authority, record.issuer, record.serial)
+    return issued(ask, released, record, "earlier" if made_here else "never", (lost,) if made_here else (), {}, sight)
 
 
-def issued(ask: Ask, released: Released, record: CertificateRecord, handed_out: str, notes: Sequence[str], secret: dict[str, Any]) -> Answer:
-    """What is told of a certificate that has just been issued."""
+def issued(
+    ask: Ask, released: Released, record: CertificateRecord, handed_out: str, notes: Sequence[str], secret: dict[str, Any], sight: seen.Sight | None = None
+) -> Answer:
+    """What is told of a certificate that has just been issued, or was under the same key: then it may have been let in since."""
     rest = {"key": None, "pkcs12": None, "mobileconfig": None, "password": None, **secret}
-    told = {**answers.certificate(record, ask.authority.now()), **_pems(ask, released.issuer, released.der)}
+    told = {**answers.certificate(record, ask.authority.now(), sight), **_pems(ask, released.issuer, released.der)}
     return as_json({**told, "handed_out": handed_out, **rest, "notes": list(notes)}, status=201)
 
 

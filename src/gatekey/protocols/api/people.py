@@ -95,10 +95,9 @@ def change(ask: Ask) -> Answer:
 
 
 def _person(ask: Ask, holder: Holder) -> dict[str, object]:
-    now = ask.authority.now()
     records = ask.authority.reads.by_holder(holder.login)
     roles = list(access.roles(ask.authority, holder.login))
-    return {**answers.holder(holder), "roles": roles, "certificates": [answers.certificate(one, now) for one in records]}
+    return {**answers.holder(holder), "roles": roles, "certificates": answers.certificates(ask.authority, records)}
 
 
 def leaving(ask: Ask) -> Answer:
@@ -109,7 +108,7 @@ def leaving(ask: Ask) -> Answer:
     tokens = [one.id for one in access.tokens(ask.authority, holder.login) if not one.revoked_at and one.expires_at > now]
     roles = list(access.roles(ask.authority, holder.login))
     last = access.is_last(ask.authority, holder.login)
-    rows = [answers.certificate(one, now) for one in live]
+    rows = answers.certificates(ask.authority, live)
     return as_json({"login": holder.login, "certificates": rows, "roles": roles, "tokens": tokens, "last_administrator": last})
 
 
