@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .outgoing.mail import Smtp
     from .outgoing.webhook import Webhook
     from .protocols.api.asking import Knocking, Outside
-    from .protocols.decision import Question
+    from .protocols.decision import Question, Refusals
     from .protocols.message import Call
     from .web import tls
     from .web.house import House
@@ -524,7 +524,7 @@ def _house(
         standing=standing,
         published=published,
         ocsp=Ocsp(authority, responders, lambda: houses.fresh(standing, authority), meter.counts),
-        decision=Door(standing, is_proxy, sights.note, meter.counts, functools.partial(_tell_no, log)),
+        decision=Door(standing, is_proxy, sights.note, meter.counts, _telling_no(log, authority)),
         health=health,
         meter=meter,
         limits=Limits(shared.counted, shared.secret, config.number("limits.requests-per-second", 200), 1024 * config.number("limits.body-kib", 256)),
@@ -538,7 +538,7 @@ def _house(
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow, sights.follow]
     house.leaving += [helpers.end, house.seats.close]
     house.seconds.append(responders.renew)
-    house.tenths.append(republisher.look)
+    house.tenths += [log.write_waiting, republisher.look]
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
@@ -552,7 +552,7 @@ def _house(
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write, sights.look]
-    house.endings += [sights.write, meter.write]  # what was counted since the last second, too: a counter that falls is read as a restart
+    house.endings += [log.write_waiting, sights.write, meter.write]  # what was counted since the last second, too: a counter that falls is read as a restart
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
     return speaking, house
@@ -631,9 +631,21 @@ def _tell_refusal(log: Log, error: GatekeyError, call: Call) -> None:
     log.warning("refused", id=call.id, listener=call.listener, **facts)
 
 
-def _tell_no(log: Log, call: Call, why: str, question: Question | None) -> None:
-    facts = {"issuer": question.issuer, "serial": question.serial, "site": question.site} if question else {}
-    log.warning("not-let-in", id=call.id, listener=call.listener, why=why, address=call.peer.address, **facts)
+def _telling_no(log: Log, authority: Authority) -> Refusals:
+    """Who tells the log of those who were not let in. What `unknown` means the ledger knows: asked in another thread, long after the answer."""
+    from .authority import lookup
+    from .model.standing import UNKNOWN
+
+    def tell(call: Call, why: str, question: Question | None) -> None:
+        facts = {"id": call.id, "listener": call.listener, "why": why, "address": call.peer.address}
+        if question is not None:
+            facts |= {"issuer": question.issuer, "serial": question.serial, "site": question.site}
+        if question is not None and why == UNKNOWN:
+            log.later("not-let-in", functools.partial(lookup.of_stranger, authority, question.issuer, question.serial, question.fingerprint), **facts)
+        else:
+            log.warning("not-let-in", **facts)
+
+    return tell
 
 
 def _jobs(config: Config) -> tuple[Job, ...]:

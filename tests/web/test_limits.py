@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 
-from gatekey.app import _tell_no
 from gatekey.authority.health import FAIL, OK, WARN, Finding
 from gatekey.errors import Misconfigured, Unavailable
-from gatekey.protocols.decision import Question
-from gatekey.protocols.message import Call, Peer
+from gatekey.protocols.message import Call
 from gatekey.web.health import Health
 from gatekey.web.limits import Limits, shared_memory
 from gatekey.web.logs import MOST, Log
@@ -92,17 +90,3 @@ def test_readiness_is_the_worst_of_all_and_strangers_hear_no_words() -> None:
     health.run()
     assert health.findings["two"] == Finding(FAIL, "locked", "wait")
     assert health.answer(Call("public", "GET", "/readyz")).status == 503
-
-
-def test_whoever_is_not_let_in_stands_in_the_log() -> None:
-    out = io.StringIO()
-    log = Log("info", out)
-    call = Call("proxy", "GET", "/decision", peer=Peer("unix"), id="x-1")
-    _tell_no(log, call, "unknown", Question("CN=Kitty CA people", "5A", "app.example", ()))
-    _tell_no(log, call, "no-certificate", None)
-    for _ in range(4 * MOST):
-        _tell_no(log, call, "malformed", None)
-    lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert {"event": "not-let-in", "id": "x-1", "why": "unknown", "serial": "5A", "site": "app.example"}.items() <= lines[0].items()
-    assert lines[1]["why"] == "no-certificate"
-    assert len(lines) <= 2 * MOST + 1, "never a flood"

@@ -1,4 +1,7 @@
-"""REF: what a person calls a certificate. File, full serial, fingerprint, login, e-mail, in this order; a renewed lineage means its newest."""
+"""REF: what a person calls a certificate. File, full serial, fingerprint, login, e-mail, in this order; a renewed lineage means its newest.
+
+And what one is that nobody was let in with.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import files
 from ..errors import Conflict, NotFound
-from ..model.instants import day
+from ..model.instants import day, iso
 from ..model.record import CertificateRecord
 from ..model.status import ABANDONED, EXPIRED, HELD, NOT_YET, REVOKED, VALID
 from ..x509 import certificate as x509_certificate
@@ -118,3 +121,29 @@ def newest_of_lineages(records: list[CertificateRecord], now: int) -> list[Certi
         if held is None or weight(record) > weight(held):
             best[record.lineage] = record
     return list(best.values())
+
+
+def of_stranger(authority: Authority, issuer: str, serial: str, fingerprint: bytes = b"") -> dict[str, str]:
+    """What a certificate is that no door knows, for the log: a lost laptop, a forgery, or one that was never made.
+
+    `issuer` in RFC 2253 form; `fingerprint`: its SHA-256, when all of it was shown. Told are `what`, and of one of ours `holder`, `device`, and `since` where
+    it was revoked or held or has ended. Raises what the store raises.
+    """
+    from ..x509.names import rfc2253
+
+    name = next((one.name for one in authority.records() if rfc2253(authority.issuing(one.name).certificate.subject) == issuer), None)
+    if name is None:
+        return {"what": "of another authority"}
+    record = next((one for one in authority.reads.by_serial(serial.upper().zfill(32)) if one.issuer == name), None)
+    if record is None:
+        return {"what": "never issued here"}
+    if fingerprint and record.fingerprint and fingerprint.hex() != record.fingerprint.lower():
+        return {"what": "another certificate under a serial of ours"}
+    status = record.status(authority.now())
+    opens = record.kind != "authority" and record.profile != "ocsp-responder" and authority.record(name).side != "servers"
+    told = {"what": status if opens or status != VALID else "no certificate for doors", "holder": record.holder, "device": record.device}
+    if record.revoked_at is not None:
+        told |= {"since": iso(record.revoked_at), "reason": record.revoked_reason or ""}
+    elif status == EXPIRED:
+        told["since"] = iso(record.not_after)
+    return {key: value for key, value in told.items() if value}

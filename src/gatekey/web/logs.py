@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -16,6 +17,8 @@ from ..errors import GatekeyError
 SECRET = ("password", "passphrase", "secret", "token", "authorization", "cookie", "pkcs12", "private")
 #: Lines of one kind in one second; the rest is counted and said in the next.
 MOST = 50
+#: Lines that wait for a look at the ledger; more than these are written without it.
+MOST_WAITING = 20 * MOST
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -47,6 +50,7 @@ class Log:
         )
         self._second = 0
         self._said: dict[str, int] = {}
+        self._waiting: deque[tuple[str, Callable[[], dict[str, str]], dict[str, Any]]] = deque()
 
     def _may(self, event: str) -> bool:
         second = int(time.monotonic())
@@ -65,6 +69,25 @@ class Log:
     def warning(self, event: str, **facts: Any) -> None:
         if self._may(event):
             self._log.warning(event, **facts)
+
+    def later(self, event: str, more: Callable[[], dict[str, str]], **facts: Any) -> None:
+        """A warning with facts that take time to find: `write_waiting` asks for them in another thread, and only for lines that are written at all."""
+        if not self._may(event):
+            return
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append((event, more, facts))
+        else:
+            self._log.warning(event, **facts)
+
+    def write_waiting(self) -> None:
+        """Writes what `later` was told. Never raises: a line stands there without the facts that could not be found."""
+        while self._waiting:
+            event, more, facts = self._waiting.popleft()
+            try:
+                found = more()
+            except Exception as error:  # noqa: BLE001  the line is worth more than what would stand beside it
+                found = {"not_found_out": error.code if isinstance(error, GatekeyError) else type(error).__name__}
+            self._log.warning(event, **facts, **found)
 
     def error(self, event: str, **facts: Any) -> None:
         if self._may(event):
