@@ -122,7 +122,7 @@ class TestBeforeTheEnd:
         found = of(short, "authorities", code=1)  # the CRL of the first day has run out by then
         assert found["state"] == "warn"
         assert "the authority root ends on" in found["message"]
-        assert "gatekey init with another --home" in found["remedy"]
+        assert "gatekey init NAME --home ANOTHER" in found["remedy"]
         assert "the authority root ends on" in short("bundle", "--out", "bundle").err
         assert "ends on" not in short("list").err
 

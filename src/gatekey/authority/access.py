@@ -166,7 +166,7 @@ def _digest(secret: str) -> str:
 def need(caller: Caller, scope: str) -> None:
     """Raises Refused("sign-in") when nobody is there, Refused("forbidden") when the caller may not."""
     if not caller.login:
-        hint = "gatekey people set LOGIN --role operator; gatekey token add LOGIN"
+        hint = "gatekey people set LOGIN --role operator; gatekey token add LOGIN --scope read"
         raise Refused("sign-in", "a client certificate with a role, or a token, is needed here", hint=hint)
     if not caller.may(scope):
         raise Refused("forbidden", f"{caller.login} may not do this", hint=f"it needs the scope {scope}", scope=scope)

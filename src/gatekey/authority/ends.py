@@ -41,7 +41,7 @@ class Ending(NamedTuple):
     @property
     def remedy(self) -> str:
         """What to do."""
-        return "make another authority in time (gatekey init with another --home), and give everybody a certificate from there before that day"
+        return "make another authority in time (gatekey init NAME --home ANOTHER), and give everybody a certificate from there before that day"
 
 
 def ending(authority: Authority, *, within: int | None = None) -> list[Ending]:

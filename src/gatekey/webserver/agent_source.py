@@ -134,7 +134,7 @@ class Folder:
             message = f"no bundle is published in {self._path}" if self._path.exists() else f"there is no {self._path}"
         else:
             message = f"{self._path} cannot be read: {error.strerror or error}"
-        hint = "the authority writes there with publish in its gatekey.toml, or with gatekey bundle --out; is it mounted?"
+        hint = "the authority writes there with publish in its gatekey.toml, or with gatekey bundle --out DIR; is it mounted?"
         return Unavailable("bundle-missing", message, hint=hint, path=str(self._path))
 
     def _pause(self, seconds: float, wake: int) -> bool:
