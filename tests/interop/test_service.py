@@ -21,6 +21,7 @@ from gatekey.x509.pem import decode
 from kit import servers
 from kit.servers import free_port, wait_until
 from kit.service import Service, client_context, configure, serving
+from kit.typist import moved, sections
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -239,7 +240,7 @@ Listen 127.0.0.1:{port}
 
 @pytest.fixture(scope="module")
 def fronted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, int]]:
-    """nginx in front of the private listener, with a certificate of its own and the role `proxy`; a second nginx without the role."""
+    """nginx in front of the private listener as docs/service.md has it, with the role `proxy`; beside it a second server without the role."""
     folder = tmp_path_factory.mktemp("fronted")
     with serving(folder, {"private": {"behind-proxy": ["127.0.0.1"]}}) as service:
         house = House(service, folder)
@@ -249,22 +250,15 @@ def fronted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, i
         service.gatekey("issue", "client", "stranger", "--out", str(folder), "--quiet")
         crt, key = site(house)
         ports = [free_port(), free_port()]
-        text = ""
+        lines, text = sections("service.md")["Behind nginx"].take("nginx"), ""
         for port, name in zip(ports, ("front", "stranger"), strict=True):
-            text += f"""
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_certificate {crt}; ssl_certificate_key {key};
-        ssl_client_certificate {house.path("chain.pem")}; ssl_verify_client optional; ssl_verify_depth 2;
-        location / {{
-            proxy_pass https://127.0.0.1:{service.private};
-            proxy_ssl_certificate {folder / f"{name}.chain.crt"}; proxy_ssl_certificate_key {folder / f"{name}.key"};
-            proxy_ssl_trusted_certificate {house.path("servers-root.pem")}; proxy_ssl_verify on; proxy_ssl_verify_depth 2; proxy_ssl_name localhost;
-            proxy_ssl_protocols TLSv1.3;
-            proxy_set_header X-Client-Cert $ssl_client_escaped_cert;
-            proxy_set_header Client-Cert "";
-        }}
-    }}"""
+            here = {
+                "/etc/gatekey/bundle/people-chain.pem": str(house.path("chain.pem")),
+                "/etc/nginx/gatekey/servers-root.crt": str(house.path("servers-root.pem")),
+                "/etc/nginx/gatekey/front.": str(folder / f"{name}."),
+                "127.0.0.1:8443": f"127.0.0.1:{service.private}",
+            }
+            text += f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {crt}; ssl_certificate_key {key};\n{moved(lines, here)}}}\n"
         with servers.nginx(text, folder / "nginx", ports):
             yield house, ports[0]
 
