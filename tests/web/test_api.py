@@ -1,4 +1,4 @@
-"""The API as FastAPI describes it, judged by schemathesis; and what gathers issuances that come at the same moment."""
+"""The API as FastAPI describes it, judged by schemathesis (as it is served: test_api_judged.py); and what gathers issuances that come at the same moment."""
 
 from __future__ import annotations
 
@@ -11,33 +11,15 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import checks
-from schemathesis.specs.openapi import checks as openapi
 
 from gatekey.keys import material
 from gatekey.protocols.api import table
 from gatekey.protocols.api.asking import Route
 from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.web import api
+from kit.described import CHECKS
 from kit.desk import Desk, csr, told
 from kit.servers import wait_until
-
-
-def negative_data_rejection(context: Any, response: Any, case: Any) -> bool | None:
-    """Schemathesis' own, which does not take 413 for a refusal; what breaks the longest text breaks the longest body, too."""
-    return None if response.status_code == 413 else openapi.negative_data_rejection(context, response, case)
-
-
-#: Left out: positive_data_acceptance (rules refuse what is well-formed, with 422), and those that follow links, which there are none of.
-CHECKS = (
-    checks.not_a_server_error,
-    openapi.status_code_conformance,
-    openapi.content_type_conformance,
-    openapi.response_headers_conformance,
-    openapi.response_schema_conformance,
-    negative_data_rejection,
-    openapi.unsupported_method,
-)
 
 
 class Signed:
