@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import subprocess
@@ -36,7 +37,7 @@ def the_service(section: Section, m: Machine) -> None:
     m.types("\n".join(before))
     extra = m.log("pip")[0].removeprefix("install .[").removesuffix("]")
     assert extra in tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    with m.serving(f'passphrase-file = "{passphrase}"', "[service]") as service:
+    with m.serving(f'passphrase-file = "{passphrase}"', section.take("toml"), "[service]") as service:
         assert service.get("/healthz")[0] == 200
         assert len(service.workers()) == 2  # without a word in gatekey.toml
 
@@ -110,10 +111,24 @@ def its_own_certificate(section: Section, m: Machine) -> None:
 
 
 def as_a_systemd_service(section: Section, m: Machine) -> None:
-    """All of the commands; the unit is judged in test_service.py."""
-    for block in list(section.blocks):
-        m.types(section.take(block.language))
-    assert "[Service]" in m.file("/etc/systemd/system/gatekey.service").read_text()
+    """All of the commands, but nobody is made a user and nothing is anybody else's; the units are judged in test_service.py and tests/web/test_unit.py."""
+    first = m.folder / "first-home"
+    m.home.rename(first)
+    m.table |= {"~/.local/share/gatekey": str(first), "/srv/": f"{m.folder}/srv/"}
+    for name in ("useradd", "chown"):
+        m.noted(name)
+    m.command("systemd-ask-password", "#!/bin/sh\necho a passphrase for the test\n")
+    m.command("install", '#!/bin/sh\nexec /usr/bin/install $(echo "$*" | sed "s/ -o gatekey -g gatekey//")\n')
+    m.command("runuser", '#!/bin/sh\n[ "$1 $2 $3" = "-u gatekey --" ] && shift 3 && exec "$@"\n')
+    for _ in list(section.blocks):
+        m.types(section.take("sh"))
+    units = {path.name for path in m.file("/etc/systemd/system/").iterdir()}
+    assert {"gatekey.service", "gatekey-public.socket", "gatekey-private.socket"} <= units
+    started = [name for line in m.log("systemctl") if "enable --now" in line for name in line.split()[2:]]
+    assert {name if "." in name else f"{name}.service" for name in started} <= units
+    assert m.file("/etc/gatekey/passphrase").stat().st_mode & 0o777 == 0o600
+    with m.serving() as service:
+        assert service.get("/readyz")[0] == 200, "the home is whole after its journey"
 
 
 def behind_nginx(section: Section, m: Machine) -> None:
@@ -130,11 +145,15 @@ def behind_nginx(section: Section, m: Machine) -> None:
 
 def reminders(section: Section, m: Machine) -> None:
     """A service with this gatekey.toml is ready; what is sent: tests/outgoing and tests/jobs."""
-    blocks = [section.take("toml") for _ in list(section.blocks)]
+    m.types("gatekey issue server app.example --out .")
+    taken: dict[str, list[str]] = {"sh": [], "toml": []}
+    for block in list(section.blocks):
+        taken[block.language].append(section.take(block.language))
     for name in ("mail-password", "webhook-secret"):
         m.file(f"/etc/gatekey/{name}").touch(0o600)
         m.file(f"/etc/gatekey/{name}").write_text("a secret of 20 letters\n")
-    with m.serving(*blocks) as service:
+    m.types("\n".join(taken["sh"]))
+    with m.serving(*taken["toml"]) as service:
         assert service.get("/readyz")[0] == 200
 
 
@@ -153,6 +172,10 @@ def how_it_is_doing(section: Section, m: Machine) -> None:
         with_certificate = ["--cert", "monitor/monitor.chain.crt", "--key", "monitor/monitor.key", "--cacert", job["tls_config"]["ca_file"]]
         done = subprocess.run(["curl", "-sf", *with_certificate, f"https://{target}/metrics"], cwd=m.folder, capture_output=True, text=True, timeout=60)
         assert "gatekey_requests_total" in done.stdout
+        for _ in list(section.blocks):  # rules for alarms: of numbers that there are
+            rules = [rule for group in yaml.safe_load(section.take("yaml"))["groups"] for rule in group["rules"]]
+            names = {name for rule in rules for name in re.findall(r"gatekey_\w+", rule["expr"])}
+            assert {name for name in names if name.removesuffix("_total") not in body} == set()
 
 
 STEPS: dict[str, Callable[[Section, Machine], None]] = {

@@ -26,13 +26,13 @@ from kit.service import Service, started
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: Before the commands of the machine: gatekey as it is here. What `webserver` prints is moved, too, before any web server reads it.
+#: Before the commands of the machine: gatekey as it is here. The configurations and units that it prints are moved, too, before anybody reads them.
 GATEKEY = f"""#!{sys.executable}
 import json, subprocess, sys
 sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT / "tests")!r}]
 from kit.typist import moved
 words = sys.argv[1:]
-prints = words[:1] == ["webserver"] and "--script" not in words
+prints = (words[:1] == ["webserver"] and "--script" not in words) or "--unit" in words
 done = subprocess.run([sys.executable, "-c", "from gatekey.cli import main; main()", *words], stdout=subprocess.PIPE if prints else None, text=True)
 if prints:
     sys.stdout.write(moved(done.stdout, json.load(open(sys.argv[0] + ".json"))))
@@ -132,7 +132,7 @@ class Machine:
             "gatekey check https://app.example": f"gatekey check https://app.example:{self.site} --address 127.0.0.1 --http-port {self.plain}"
             " --skip 16 --skip 18",
         }
-        #: The same for what `gatekey webserver` prints.
+        #: The same for configurations that `gatekey` prints.
         self.printed = {
             **self.table,
             **{f"{every}:443": f"{here}:{self.site}" for every, here in (("0.0.0.0", "127.0.0.1"), ("*", "127.0.0.1"), ("[::]", "[::1]"))},
