@@ -29,12 +29,12 @@ ROOT = Path(__file__).parent.parent.parent
 #: Before the commands of the machine: gatekey as it is here. The configurations and units that it prints are moved, too, before anybody reads them.
 GATEKEY = f"""#!{sys.executable}
 import json, subprocess, sys
-sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT / "tests")!r}]
-from kit.typist import moved
 words = sys.argv[1:]
 prints = (words[:1] == ["webserver"] and "--script" not in words) or "--unit" in words
 done = subprocess.run([sys.executable, "-c", "from gatekey.cli import main; main()", *words], stdout=subprocess.PIPE if prints else None, text=True)
 if prints:
+    sys.path[:0] = [{str(ROOT / "src")!r}, {str(ROOT / "tests")!r}]
+    from kit.typist import moved
     sys.stdout.write(moved(done.stdout, json.load(open(sys.argv[0] + ".json"))))
 sys.exit(done.returncode)
 """
