@@ -8,6 +8,7 @@ import pytest
 
 from gatekey import config
 from gatekey.errors import Misconfigured
+from gatekey.web.logs import _LEVELS
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,29 @@ def test_all_mistakes_at_once() -> None:
     ]
     with pytest.raises(Misconfigured, match=r"check\.sites: must be a list of texts"):
         config.parse('name = "Kitty"\n[check]\nsites = "app.example"\n', Path("/home"))
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ('log = "loud"', "service.log: is 'loud', and must be one of debug, info, warning, error"),
+        ('log = "INFO"', "service.log: is 'INFO', and must be one of debug, info, warning, error"),
+        ("log = 20", "service.log: must be text in quotes"),
+        ("workers = 0", "service.workers: must be a whole number, 1 or more"),
+        ("workers = -1", "service.workers: must be a whole number, 1 or more"),
+        ("workers = true", "service.workers: must be a whole number, 1 or more"),
+    ],
+)
+def test_what_would_silently_mean_something_else_is_refused(line: str, mistake: str) -> None:
+    with pytest.raises(Misconfigured) as raised:
+        config.parse(f'name = "X"\n[service]\n{line}\n', Path("/home"))
+    assert raised.value.facts["mistakes"] == [mistake]
+
+
+@pytest.mark.parametrize("level", config.LEVELS)
+def test_every_level_is_one_of_the_log(level: str) -> None:
+    assert config.parse(f'name = "X"\n[service]\nlog = "{level}"\nworkers = 1\n', Path("/home")).text("service.log") == level
+    assert set(_LEVELS) == set(config.LEVELS)
 
 
 def test_nothing_without_a_word() -> None:

@@ -397,7 +397,7 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
 
 
 def _workers(config: Config) -> int:
-    return config.number("service.workers", 2) or 1
+    return config.number("service.workers", 2)
 
 
 class _Shared(NamedTuple):

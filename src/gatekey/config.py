@@ -16,7 +16,7 @@ KEYS: dict[str, str] = {
     "publish": "a folder outside the home that is rewritten as a bundle at every revocation",
     "passphrase-file": "a file whose first line is the passphrase of the keys; read only when nothing else gives it",
     "unencrypted-keys": "true: the keys lie there without a passphrase; written by init --unencrypted-keys",
-    "service.workers": "processes that answer (default 2)",
+    "service.workers": "processes that answer, 1 or more (default 2)",
     "service.certificate": "certificate with its issuers for enrol and private; without it the authority issues one to itself",
     "service.key": "the private key of that certificate",
     "service.hosts": "names and addresses of the service, for the certificate that it issues to itself",
@@ -47,12 +47,13 @@ KEYS: dict[str, str] = {
 #: The listeners of the service, and where they listen when gatekey.toml says nothing; "" is not at all.
 LISTENERS = {"public": "127.0.0.1:8080", "enrol": "", "private": "127.0.0.1:8443", "proxy": ""}
 
-#: Kinds of values other than text: flag, number, words (a list of texts), numbers, url, plain url (http://), email,
+#: Kinds of values other than text: flag, number, count (1 or more), level (of the log), words (a list of texts), numbers, url, plain url (http://), email,
 #: listen, sites (a list of HOST or HOST:PORT), networks.
 KINDS: dict[str, str] = {
     "unencrypted-keys": "flag",
     "url": "plain url",
-    "service.workers": "number",
+    "service.workers": "count",
+    "service.log": "level",
     "service.hosts": "words",
     "public.listen": "listen",
     "public.metrics": "flag",
@@ -69,6 +70,9 @@ KINDS: dict[str, str] = {
     "mail.administrator": "email",
     "webhook.url": "url",
 }
+
+#: Levels of log lines, the most talkative first.
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class Config(NamedTuple):
@@ -241,9 +245,10 @@ def _mistake(key: str, value: Any) -> str | None:
     kind = KINDS.get(known, "text")
     if kind == "flag":
         return None if isinstance(value, bool) else f"{key}: must be true or false"
-    if kind == "number":
-        right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10**6
-        return None if right else f"{key}: must be a whole number, 0 or more"
+    if kind in ("number", "count"):
+        least = 1 if kind == "count" else 0
+        right = isinstance(value, int) and not isinstance(value, bool) and least <= value <= 10**6
+        return None if right else f"{key}: must be a whole number, {least} or more"
     if kind in ("words", "numbers"):
         inner = str if kind == "words" else int
         right = isinstance(value, list) and all(isinstance(one, inner) and not isinstance(one, bool) for one in value)
@@ -255,6 +260,8 @@ def _mistake(key: str, value: Any) -> str | None:
         return next((f"{key}: {problem}" for one in value if (problem := problem_of(one))), None)
     if not isinstance(value, str):
         return f"{key}: must be text in quotes"
+    if kind == "level":
+        return None if value in LEVELS else f"{key}: is {value!r}, and must be one of {', '.join(LEVELS)}"
     if kind in ("url", "plain url"):
         return f"{key}: {problem}" if value and (problem := url_problem(value, plain=kind == "plain url")) else None
     if kind == "email" and value:
