@@ -542,7 +542,7 @@ def _house(
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
-        health.add(name, functools.partial(check, authority), every=1 if name == "crl" else 10)
+        health.add(name, functools.partial(check, authority), every=1 if name in ("crl", "publish") else 10)
     speaking = {name: tls.Tls() for name in secure}
     if "private" in speaking:
         house.changed.append(tls.People(lambda: _people(authority), speaking["private"]).follow)

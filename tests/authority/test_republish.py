@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from gatekey.authority import crl, health, jobs, requests, revoke
+from gatekey import files
+from gatekey.authority import bundle, crl, health, jobs, requests, revoke
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
 from gatekey.authority.republish import NAME, RETRY, Republisher
@@ -173,6 +175,83 @@ def test_a_published_folder_that_lags_behind_is_written(admin: Administrator, cl
         looks.look()
         looks.look()
         assert ann.number in (admin.folder / "published" / "revoked.txt").read_text()
+
+
+class TestThePublishedFolder:
+    """What `publish` names, as /readyz and `doctor` see it."""
+
+    @pytest.fixture
+    def publishing(self, admin: Administrator, clock: FakeClock) -> Iterator[Authority]:
+        """An authority whose folder holds what its ledger holds."""
+        with admin.open(clock) as authority:
+            folder = admin.folder / "published"
+            authority.config = authority.config._replace(publish=folder)
+            for record in authority.records():
+                crl.current(authority, record.name, refresh=0)
+            bundle.publish(authority, folder)
+            yield authority
+
+    def found(self, authority: Authority) -> tuple[str, str]:
+        said = health.publish(authority)
+        assert said.state == health.OK or said.remedy == f"gatekey bundle --out {authority.config.publish}"
+        return said.state, said.message.replace(str(authority.config.publish), "FOLDER")
+
+    def test_all_is_well_also_where_nothing_is_published(self, publishing: Authority) -> None:
+        assert self.found(publishing) == ("ok", "")
+        publishing.config = publishing.config._replace(publish=None)
+        assert self.found(publishing) == ("ok", "")
+
+    def test_a_revocation_that_cannot_be_published(self, publishing: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+        ann = given(publishing, "ann")
+
+        def full(*_: object, **__: object) -> None:
+            raise Unavailable("disk-full", "no room is left on the disk")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(files, "switch", full)
+            with pytest.raises(Unavailable):
+                revoke.revoke(publishing, ann.id)
+            assert health.crls(publishing).state == health.OK, "the CRL itself was signed"
+            words = "the bundle in the published folder FOLDER does not hold the newest revocation"
+            assert self.found(publishing) == ("warn", f"{words} yet")
+            clock.move(seconds=health.FOLDER_LATE)
+            assert self.found(publishing) == ("warn", f"{words} yet")
+            clock.move(seconds=1)
+            assert self.found(publishing) == ("fail", f"{words}, and that for 61 seconds")
+            assert health.findings(publishing)["publish"].state == health.FAIL
+        bundle.publish(publishing, published(publishing))
+        assert self.found(publishing) == ("ok", "")
+
+    @pytest.mark.parametrize("left", [b"", b"{}", b'{"number": "x"}', None])
+    def test_no_bundle_in_it(self, publishing: Authority, left: bytes | None) -> None:
+        manifest = published(publishing) / "manifest.json"
+        manifest.unlink()
+        if left is not None:
+            manifest.write_bytes(left)
+        assert self.found(publishing) == ("fail", "there is no bundle in the published folder FOLDER")
+
+    @pytest.mark.parametrize(
+        ("days", "state", "words"),
+        [
+            (9, "ok", ""),
+            (11, "warn", "the bundle in the published folder FOLDER runs out in 19 days: it is not written any more"),
+            (19, "warn", "the bundle in the published folder FOLDER runs out in 11 days: it is not written any more"),
+            (21, "fail", "the bundle in the published folder FOLDER runs out in 9 days"),
+            (31, "fail", "the bundle in the published folder FOLDER has run out"),
+            (-1, "fail", "the bundle in the published folder FOLDER is of a time to come: its CRLs are not valid yet"),
+        ],
+    )
+    def test_its_end_is_told_long_before(self, publishing: Authority, clock: FakeClock, days: int, state: str, words: str) -> None:
+        """Also when nobody is revoked, and the CRLs in the ledger are signed again every day."""
+        clock.move(days=days)
+        for record in publishing.records():
+            crl.current(publishing, record.name)
+        assert self.found(publishing) == (state, words)
+
+
+def published(authority: Authority) -> Path:
+    assert authority.config.publish is not None
+    return authority.config.publish
 
 
 @pytest.mark.parametrize(("told", "alive"), [(lambda own: own, True), (lambda own: own.replace(":", "x:", 1), True), (lambda _: "x", True)])

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 from cryptography import x509
 
-from gatekey import app, config
-from gatekey.authority import crl
+from gatekey import app, config, files
+from gatekey.authority import crl, health
 from gatekey.authority.authority import Authority
-from gatekey.errors import Unavailable
-from gatekey.model.instants import DAY, HOUR
+from gatekey.authority.republish import GATHER, RETRY
+from gatekey.errors import Misconfigured, Unavailable
+from gatekey.model.instants import DAY, HOUR, parse_instant
 from gatekey.protocols.message import Call, Peer
 from gatekey.testing import FakeClock
 from gatekey.web import limits, logs, metrics, seats
@@ -60,10 +61,10 @@ class Worker(NamedTuple):
         assert status == HTTPStatus.OK
         return x509.load_der_x509_crl(body)
 
-    def doctor(self) -> tuple[int, dict[str, Any]]:
-        """`gatekey doctor --json`: exit code, and the finding about CRLs."""
+    def doctor(self, check: str = "crl") -> tuple[int, dict[str, Any]]:
+        """`gatekey doctor --json`: exit code, and what it finds, of CRLs if nothing else is asked."""
         told = typed("--home", self.home, "doctor", "--json")
-        found: dict[str, Any] = told.json["checks"]["crl"]
+        found: dict[str, Any] = told.json["checks"][check]
         assert told.json["ready"] == (told.code == 0)
         return told.code, found
 
@@ -80,19 +81,38 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 def worker(tmp_path: Path, clock: FakeClock) -> Iterator[Worker]:
     home = tmp_path / "home"
     app.create_authority(home, app.Founding("Kitty CA", unencrypted_keys=True, url="http://pki.example"), clock=clock).close()
+    with (home / "gatekey.toml").open("a") as file:
+        file.write(f'publish = "{tmp_path / "published"}"\n')
     places = 2
     memory = limits.shared_memory
     shared = app._Shared(memory(limits.Limits.size), b"s" * 16, memory(metrics.AREA * places), memory(seats.Seats.size(places)), 0, places)
     _, house = app._house(config.load(home), None, shared, logs.Log("error", io.StringIO()))
     house.load()
+    for work in house.tenths * 2:
+        work()  # writes the folder
     made = Worker(home, clock, house)
     yield made
     house.stop()
 
 
-def left(worker: Worker, name: str) -> float:
+def left(worker: Worker, name: str = "people") -> float:
     """Days until nextUpdate of the CRL that is served."""
     return (worker.crl(name).next_update_utc.timestamp() - worker.clock.now()) / DAY  # type: ignore[union-attr]  # RFC 5280 wants it
+
+
+def published(worker: Worker) -> float:
+    """Days until what is published runs out: that of the first CRL in the file that web servers read, as the manifest says it."""
+    folder = worker.home.parent / "published"
+    lists = x509_crls((folder / "all.crl.pem").read_bytes())
+    assert {one.issuer.rfc4514_string() for one in lists} == {worker.crl(name).issuer.rfc4514_string() for name in ("people-root", "people")}
+    ends = min(one.next_update_utc.timestamp() for one in lists)  # type: ignore[union-attr]  # RFC 5280 wants it
+    assert parse_instant(json.loads((folder / "manifest.json").read_bytes())["fresh_until"]) == ends
+    return (ends - worker.clock.now()) / DAY
+
+
+def x509_crls(text: bytes) -> list[x509.CertificateRevocationList]:
+    end = b"-----END X509 CRL-----"
+    return [x509.load_pem_x509_crl(part + end) for part in text.split(end)[:-1]]
 
 
 @pytest.mark.slow
@@ -105,8 +125,9 @@ def test_what_is_served_is_never_stale_in_sixty_days(worker: Worker) -> None:
         served = worker.crl("people")
         now = worker.clock.now()
         assert served.last_update_utc.timestamp() <= now
-        assert left(worker, "people") > 29
+        assert left(worker) > 29
         assert now - served.last_update_utc.timestamp() <= DAY
+        assert published(worker) > 29
         numbers.add(served.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
         assert {entry.serial_number for entry in served} >= {*revoked}
         if hour % 24 == 0:
@@ -144,37 +165,90 @@ def nothing_can_be_written(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> C
     return monkeypatch.undo
 
 
-@pytest.mark.parametrize("harm", [key_is_away, nothing_can_be_written], ids=lambda harm: str(harm.__name__))
-def test_health_is_red_days_before_anybody_is_locked_out(worker: Worker, harm: Callable[..., Callable[[], object]]) -> None:
-    """Told by /readyz and by `gatekey doctor`, in the same words, from ten days before nextUpdate on; green again as soon as it can be."""
+def the_folder_cannot_be_written(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    def read_only(*_: Any, **__: Any) -> Any:
+        raise Misconfigured("not-allowed", "the disk is read-only")
+
+    monkeypatch.setattr(files, "switch", read_only)
+    return monkeypatch.undo
+
+
+class Harm(NamedTuple):
+    """What is done; the check that turns red, its remedy and how it ends; days until nobody gets in; what is told at once by another check."""
+
+    do: Callable[[Worker, pytest.MonkeyPatch], Callable[[], object]]
+    check: str
+    remedy: str
+    end: str
+    left: Callable[[Worker], float]
+    early: tuple[str, str] = ("keys", "ok")
+
+
+HARMS = (
+    Harm(key_is_away, "crl", "gatekey crl --authority people", "has expired", left, ("keys", "warn")),
+    Harm(nothing_can_be_written, "crl", "gatekey crl --authority people", "has expired", left),
+    Harm(the_folder_cannot_be_written, "publish", "gatekey bundle --out", "has run out", published, ("crl", "ok")),
+)
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: str(harm.do.__name__))
+def test_health_is_red_days_before_anybody_is_locked_out(worker: Worker, harm: Harm) -> None:
+    """Told by /readyz and by `gatekey doctor`, in the same words, from ten days before the end on; green again as soon as it can be."""
     for _ in range(3):
         worker.hour()
     assert worker.get("/readyz")[0] == HTTPStatus.OK
     patch = pytest.MonkeyPatch()
-    mend = harm(worker, patch)
+    mend = harm.do(worker, patch)
     red: list[tuple[float, str]] = []
-    while left(worker, "people") > 0:
+    while harm.left(worker) > 0:
         worker.hour(STEP)
         status, body = worker.get("/readyz", "proxy")
-        code, found = worker.doctor()
+        code, found = worker.doctor(harm.check)
+        checks = json.loads(body)["checks"]
         assert (code == 0) == (status == HTTPStatus.OK), "the service and the doctor say the same"
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            finding = json.loads(body)["checks"]["crl"]
+            finding = checks[harm.check]
             assert finding["state"] == "fail"
             assert finding == {"state": found["state"], "message": found["message"], "remedy": found["remedy"]}
-            assert "people" in finding["message"]
-            assert "gatekey crl --authority people" in finding["remedy"]
-            red.append((left(worker, "people"), finding["message"]))
+            assert harm.remedy in finding["remedy"]
+            red.append((harm.left(worker), finding["message"]))
         else:
             assert status == HTTPStatus.OK
             assert not red, "once red it stays red"
-            assert json.loads(body)["checks"]["keys"]["state"] == ("warn" if harm is key_is_away else "ok"), "a key that is away is told at once"
+            assert checks[harm.early[0]]["state"] == harm.early[1], "a key that is away is told at once"
+        if harm.check == "publish":
+            assert left(worker) > 29, "what the service itself serves is fresh all the time"
     first = red[0][0]
     assert PROMISED - STEP / 24 <= first <= PROMISED, f"red {first:.2f} days before the end"
     assert len(red) >= (PROMISED - 1) * 24 / STEP
-    assert "has expired" in red[-1][1]
+    assert harm.end in red[-1][1]
     assert worker.get("/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE, "strangers are told, too"
     mend()
     worker.hour()
     assert worker.get("/readyz")[0] == HTTPStatus.OK, "with the key comes a new CRL, and health is green again"
-    assert left(worker, "people") > 29
+    assert left(worker) > 29
+    assert published(worker) > 29
+
+
+def test_a_revocation_that_cannot_be_published_is_red_within_a_minute(worker: Worker) -> None:
+    """The ledger, OCSP and the CRL that is served know it; the web servers that read the folder do not."""
+    with pytest.MonkeyPatch.context() as patch:
+        the_folder_cannot_be_written(worker, patch)
+        _revoke_somebody(worker.house.authority, "ann")
+        worker.clock.move(seconds=GATHER)
+        with pytest.raises(Misconfigured):
+            for work in worker.house.tenths * 2:
+                work()
+        worker.house.health.run()
+        assert worker.get("/readyz")[0] == HTTPStatus.OK
+        worker.clock.move(seconds=health.FOLDER_LATE + 1)
+        worker.house.compare()
+        worker.house.health.run()
+        status, body = worker.get("/readyz", "proxy")
+        assert (status, json.loads(body)["checks"]["publish"]["state"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "fail")
+        assert worker.doctor("publish")[0] == 1
+    worker.clock.move(seconds=RETRY)
+    worker.house.compare()
+    for work in (*worker.house.tenths * 2, worker.house.health.run):
+        work()
+    assert worker.get("/readyz")[0] == HTTPStatus.OK

@@ -9,6 +9,7 @@ from ..errors import GatekeyError, Misconfigured
 from ..model.instants import DAY, iso
 from . import crl, ends
 from . import jobs as job_rows
+from .reconcile import manifest
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -17,6 +18,10 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 #: A revocation that is in no CRL for longer than this is no matter of a moment any more (seconds): web servers with CRLs let somebody in who must stay out.
 #: More than gathering and signing a list of a million entries twice.
 LATE = 10
+#: The same for the published folder, whose lists are written after the CRL (seconds): those of a million entries take a quarter of a minute.
+FOLDER_LATE = 60
+#: Below this much life of what is published somebody should look (seconds): the folder is written again every day, and what is new in it is good for thirty.
+FOLDER_WARN = 20 * DAY
 
 
 class Finding(NamedTuple):
@@ -55,12 +60,36 @@ def _crl(authority: Authority, name: str, now: int) -> Finding:
     left = held.next_update - now
     if left < crl.WARN:
         return Finding(FAIL, f"the CRL of {name} {f'expires in {left // DAY} days' if left > 0 else 'has expired'}", remedy)
-    since = authority.reads.revoked_after(name, held.revocation)
-    if since is not None:
-        late = now - since
-        state = FAIL if late > LATE else WARN
-        return Finding(state, f"the CRL of {name} does not hold the newest revocation{f', and that for {late} seconds' if late > LATE else ' yet'}", remedy)
-    return Finding(OK)
+    return _complete(f"the CRL of {name}", authority.reads.revoked_after(held.revocation, name), now, LATE, remedy)
+
+
+def _complete(what: str, since: int | None, now: int, limit: int, remedy: str) -> Finding:
+    """Whether something holds the newest revocation. `since`: when the first was that it does not hold."""
+    if since is None:
+        return Finding(OK)
+    late = now - since
+    words = f"{what} does not hold the newest revocation{f', and that for {late} seconds' if late > limit else ' yet'}"
+    return Finding(FAIL if late > limit else WARN, words, remedy)
+
+
+def publish(authority: Authority) -> Finding:
+    """The published folder holds all but the revocations of the last minute, and is good for ten days more. Where none is configured, nothing can be wrong."""
+    folder = authority.config.publish
+    if folder is None:
+        return Finding(OK)
+    remedy = f"gatekey bundle --out {folder}"  # writes it, or says why it cannot be written
+    held = manifest(folder)
+    if held is None:
+        return Finding(FAIL, f"there is no bundle in the published folder {folder}", remedy)
+    now = authority.now()
+    left = held.fresh_until - now
+    words = f"the bundle in the published folder {folder} {f'runs out in {left // DAY} days' if left > 0 else 'has run out'}"
+    if left < crl.WARN:
+        return Finding(FAIL, words, remedy)
+    if held.made_at > now + crl.BACKDATE:
+        return Finding(FAIL, f"the bundle in the published folder {folder} is of a time to come: its CRLs are not valid yet", remedy)
+    complete = _complete(f"the bundle in the published folder {folder}", authority.reads.revoked_after(held.number), now, FOLDER_LATE, remedy)
+    return worst([complete, Finding(WARN, f"{words}: it is not written any more", remedy) if left < FOLDER_WARN else Finding(OK)])
 
 
 def authorities(authority: Authority) -> Finding:
@@ -96,7 +125,7 @@ def keys(authority: Authority) -> Finding:
 
 
 #: Name -> check. /readyz and `gatekey doctor` run all of them.
-CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "authorities": authorities, "crl": crls, "keys": keys}
+CHECKS: dict[str, Callable[[Authority], Finding]] = {"ledger": ledger, "authorities": authorities, "crl": crls, "publish": publish, "keys": keys}
 
 
 def findings(authority: Authority) -> dict[str, Finding]:

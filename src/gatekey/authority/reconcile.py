@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GatekeyError
@@ -17,6 +18,14 @@ class CaughtUp(NamedTuple):
 
     done: list[str]
     owed: list[str]
+
+
+class Manifest(NamedTuple):
+    """What a bundle says of itself: the revocation number up to which it is complete, when it was made, and until when it is good (POSIX seconds)."""
+
+    number: int
+    made_at: int
+    fresh_until: int
 
 
 def reconcile(authority: Authority) -> list[CertificateId]:
@@ -55,14 +64,19 @@ def published_behind(authority: Authority) -> bool:
     folder = authority.config.publish
     if folder is None:
         return False
+    held = manifest(folder)
+    return held is None or held.number < authority.reads.revocation_number() or not held.made_at <= authority.now() < held.fresh_until
+
+
+def manifest(folder: Path) -> Manifest | None:
+    """The manifest of the bundle in a folder; None when there is none that can be read."""
     import json
 
     try:
         told = json.loads((folder / "manifest.json").read_bytes())
-        number, made_at, fresh_until = int(told["number"]), parse_instant(told["made_at"]), parse_instant(told["fresh_until"])
+        return Manifest(int(told["number"]), parse_instant(told["made_at"]), parse_instant(told["fresh_until"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, GatekeyError):
-        return True
-    return number < authority.reads.revocation_number() or not made_at <= authority.now() < fresh_until
+        return None
 
 
 def _entry(serial: str, at: int, reason: str | None) -> bytes:

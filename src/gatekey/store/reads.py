@@ -170,10 +170,13 @@ class Reads:
                 row = tx.one("SELECT max(number) FROM revocation_log")
         return int(row[0] or 0) if row else 0
 
-    def revoked_after(self, issuer: str, number: int) -> int | None:
-        """When the first revocation of an issuer after this number was (POSIX seconds); None when there is none."""
+    def revoked_after(self, number: int, issuer: str = "") -> int | None:
+        """When the first revocation after this number was (POSIX seconds), of one issuer or of all; None when there is none."""
         with self._db.read() as tx:
-            row = tx.one("SELECT min(at) FROM revocation_log WHERE issuer = :issuer AND number > :number", issuer=issuer, number=number)
+            if issuer:
+                row = tx.one("SELECT min(at) FROM revocation_log WHERE issuer = :issuer AND number > :number", issuer=issuer, number=number)
+            else:
+                row = tx.one("SELECT min(at) FROM revocation_log WHERE number > :number", number=number)
         return int(row[0]) if row and row[0] is not None else None
 
     def standing(self, issuer: str, serials: Sequence[str]) -> dict[str, tuple[str, int | None, str | None]]:
