@@ -80,6 +80,13 @@ def test_every_verb_has_a_route_or_a_reason_why_not() -> None:
     assert [path for path in named if path not in paths and not any(one.startswith(path.removesuffix("...")) for one in paths)] == []
 
 
+def test_every_check_of_health_is_explained() -> None:
+    from gatekey.authority.health import CHECKS
+
+    page = (ROOT / "docs" / "service.md").read_text(encoding="utf-8").partition("| check | is red when |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == sorted([*CHECKS, "config", "view", "ocsp", "certificate"])
+
+
 @pytest.mark.parametrize("page", REFERENCES, ids=[page.name for page in REFERENCES])
 def test_reference_pages_are_those_of_the_program(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

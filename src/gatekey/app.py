@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import mmap
     import socket
 
+    from .authority.health import Finding
     from .authority.probe import Probe, Probes
     from .jobs.ticker import Job, Ran
     from .outgoing.mail import Smtp
@@ -362,12 +363,13 @@ def _settle(staging: Path, home: Path) -> None:
 def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
     """Runs the service of this home until it is told to end; answers with an exit code. Needs the extra `serve`.
 
-    The supervisor opens sockets and asks for the passphrase once; each worker composes everything else for itself (`_house`). Raises Misconfigured.
+    The supervisor opens sockets and asks for the passphrase once; each worker composes everything else for itself (`_house`). What no worker could
+    start with is refused before there is one. Raises Misconfigured.
     """
     _need_serve()
     from .web import addresses, limits, logs, metrics, seats, supervisor
 
-    config = configuration.load(home)
+    config = _tried(home)
     known = _ask_once(passphrase)
     _try_keys(config, known)
     log = logs.Log(config.text("service.log", "info"))
@@ -387,7 +389,7 @@ def service(home: Path, *, passphrase: Passphrase | None = None) -> int:
         return worker.work(house, sockets, speaking, life, ready)
 
     def wanted() -> supervisor.Wanted:
-        said = configuration.load(home)
+        said = _tried(home)
         if found := addresses.unserved(said, [supervisor.address(sock) for sock in sockets.get("public", ())]):
             log.warning("url-not-served", **found)
         return supervisor.Wanted(_workers(said), addresses.fixed(said))
@@ -446,6 +448,47 @@ def _try_keys(config: Config, passphrase: Passphrase | None) -> None:
         authority.close()
 
 
+def _tried(home: Path) -> Config:
+    """The configuration, tried out: what a worker would stumble over is said in words, before there is one. Raises Misconfigured with all of it at once."""
+    config = configuration.load(home)
+    if found := _mistakes(config):
+        message, hint = ("; ".join(dict.fromkeys(words)) for words in ([one.message for one in found], [one.hint for one in found if one.hint]))
+        raise Misconfigured(found[0].code, message, hint=hint)
+    return config
+
+
+def _mistakes(config: Config) -> list[GatekeyError]:
+    """What would keep a service from starting with this configuration, found by making what a worker makes. Nothing is listened on, and nobody is called."""
+    from .protocols import behind
+    from .web import tls
+
+    found = []
+    for part in (
+        lambda: behind.networks(config.words("private.behind-proxy")),
+        lambda: _mode(config.text("proxy.mode", "0660")),
+        lambda: _need_unix(config.listens.get("proxy", "unix:").startswith("unix:")),
+        lambda: _certificate_files(config, [tls.Tls()]),
+        lambda: _mailer(config),
+        lambda: _webhook(config),
+    ):
+        try:
+            part()
+        except GatekeyError as problem:
+            found.append(problem)
+    return found
+
+
+def configured(home: Path, state: str) -> Finding:
+    """The check `config`: whether a service would start with the configuration that lies there now. `state`: how bad it is when it would not."""
+    from .authority.health import Finding, worst
+
+    try:
+        found = _mistakes(configuration.load(home))
+    except Misconfigured as problem:
+        found = [problem]
+    return worst([Finding(state, one.message, one.hint) for one in found])
+
+
 def _sockets(config: Config) -> dict[str, list[socket.socket]]:
     """One listener for each address that the configuration or systemd gives. Raises Misconfigured."""
     import socket
@@ -459,10 +502,15 @@ def _sockets(config: Config) -> dict[str, list[socket.socket]]:
             found[name] = [supervisor.bind(listen, mode)]
     if not found:
         raise Misconfigured("listen", "no listener has an address", hint='[public] listen = "127.0.0.1:8080" in gatekey.toml')
-    if any(sock.family != socket.AF_UNIX for sock in found.get("proxy", ())):
+    _need_unix(all(sock.family == socket.AF_UNIX for sock in found.get("proxy", ())))
+    return found
+
+
+def _need_unix(unix: bool) -> None:
+    """Raises Misconfigured when web servers would ask at something else than a Unix socket."""
+    if not unix:
         message = "proxy.listen is no Unix socket; whoever reaches it speaks for a web server"
         raise Misconfigured("listen", message, hint='listen = "unix:/run/gatekey/proxy.sock"')
-    return found
 
 
 def _mode(text: str) -> int:
@@ -543,12 +591,17 @@ def _house(
     health.add("view", lambda: houses.view(house))
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=1 if name in ("crl", "publish") else 10)
+    # A warning: this worker goes on with what it has read, while the next one would not come up.
+    health.add("config", lambda: configured(config.home, checks.WARN), every=10)
     speaking = {name: tls.Tls() for name in secure}
     if "private" in speaking:
         house.changed.append(tls.People(lambda: _people(authority), speaking["private"]).follow)
     if speaking:
         hosts = config.words("service.hosts")
-        certificate = _certificate(config, authority, list(speaking.values()), lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")))
+        shown = list(speaking.values())
+        certificate = _certificate_files(config, shown) or tls.Own(
+            lambda: own.server_certificate(authority, hosts, lambda: material.make("p256")), authority.now, shown
+        )
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, meter.write, sights.look]
@@ -666,29 +719,46 @@ def _mailer(config: Config) -> Smtp | None:
     from .outgoing.mail import Server, Smtp
 
     where = config.text("mail.server")
-    if not where:
+    if not where and not _half(config, "mail.server"):
         return None
     host, _, port = where.rpartition(":")
-    security, sender, secret = config.text("mail.security", "starttls"), config.text("mail.from"), config.path("mail.password-file")
+    security, sender = config.text("mail.security", "starttls"), config.text("mail.from")
     if not host or not port.isdigit() or security not in ("starttls", "tls", "none") or not sender:
         raise Misconfigured(
             "mail-config",
             "mail needs a server as HOST:PORT, a sender, and starttls, tls or none as security",
-            hint='[mail] server = "post.example:587", from = "ca@example.com", security = "starttls"',
+            hint='[mail] server = "post.example:587", from = "ca@example.com", security = "starttls"; server = "" switches it off',
         )
-    password = passphrase_from(secret).decode("utf-8", "replace") if secret else ""
+    password = _secret(config, "mail.password-file").decode("utf-8", "replace")
     return Smtp(Server(host, int(port), sender, security, config.text("mail.user"), password))
 
 
 def _webhook(config: Config) -> Webhook | None:
     from .outgoing.webhook import Webhook
 
-    url, secret = config.text("webhook.url"), config.path("webhook.secret-file")
-    if not url:
+    url = config.text("webhook.url")
+    if not url and not _half(config, "webhook.url"):
         return None
-    if secret is None:
-        raise Misconfigured("webhook-config", "webhook.url needs webhook.secret-file", hint="the receiver knows by the signature who speaks")
-    return Webhook(url, passphrase_from(secret))
+    secret = _secret(config, "webhook.secret-file")
+    if not url or not secret:
+        why = "the webhook needs both webhook.url and webhook.secret-file"
+        raise Misconfigured("webhook-config", why, hint='the receiver knows by the signature who speaks; url = "" switches it off')
+    return Webhook(url, secret)
+
+
+def _half(config: Config, key: str) -> bool:
+    """Whether the rest of a table stands there without this key, which switches the whole of it on; an empty text there switches it off on purpose."""
+    table = key.partition(".")[0]
+    return key not in config.values and any(one.startswith(f"{table}.") for one in config.values)
+
+
+def _secret(config: Config, key: str) -> bytes:
+    """The first line of the file that this key names; empty where it names none. Raises Misconfigured."""
+    file = config.path(key)
+    try:
+        return passphrase_from(file) if file else b""
+    except GatekeyError as problem:
+        raise Misconfigured(problem.code, f"{key}: {problem.message}", hint=problem.hint) from problem
 
 
 def _tell_jobs(log: Log, done: list[Ran]) -> None:
@@ -716,15 +786,11 @@ def _secure(sockets: Mapping[str, list[socket.socket]]) -> tuple[str, ...]:
     return tuple(name for name in ("enrol", "private") if any(one.family != socket.AF_UNIX for one in sockets.get(name, ())))
 
 
-def _certificate(
-    config: Config, authority: Authority, listeners: list[tls.Tls], issue: Callable[[], tuple[bytes, bytes, int, int]]
-) -> tls.Files | tls.Own:
-    """What looks after the certificate of the listeners: files of the operator, or the authority's own."""
+def _certificate_files(config: Config, listeners: list[tls.Tls]) -> tls.Files | None:
+    """The operator's certificate for these listeners; None where the configuration names none. Raises Misconfigured."""
     from .web import tls
 
     certificate, key = config.path("service.certificate"), config.path("service.key")
     if bool(certificate) != bool(key):
         raise Misconfigured("service-certificate", "only one of service.certificate and service.key is set", hint="set both, or none")
-    if certificate and key:
-        return tls.Files(certificate, key, listeners)
-    return tls.Own(issue, authority.now, listeners)
+    return tls.Files(certificate, key, listeners) if certificate and key else None

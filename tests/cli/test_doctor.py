@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatekey import app
-from gatekey.authority import bundle
+from gatekey.authority import bundle, health
 from gatekey.keys import material
 from gatekey.testing import FakeClock
 from kit import administrator
@@ -25,6 +25,91 @@ def of(admin: Administrator, check: str, code: int = 0) -> dict[str, str]:
 
 def test_all_is_well(admin: Administrator) -> None:
     assert {found["state"] for found in admin("doctor", "--json").json["checks"].values()} == {"ok"}
+
+
+class TestTheConfigurationOfTheService:
+    """What `gatekey serve` would not start with; the service need not run for that, nor be stopped."""
+
+    @pytest.mark.parametrize(
+        ("text", "words", "remedy"),
+        [
+            ('[mail]\nserver = "post.example:587"\n', "mail needs a server as HOST:PORT, a sender", '[mail] server = "post.example:587"'),
+            ('[mail]\nfrom = "ca@example.com"\n', "mail needs a server as HOST:PORT, a sender", 'server = "" switches it off'),
+            (
+                '[mail]\nserver = "post.example:587"\nfrom = "a@b"\npassword-file = "/nowhere"\n',
+                "mail.password-file: there is no /nowhere",
+                "",
+            ),
+            (
+                '[mail]\nserver = "post.example:25"\nfrom = "a@b"\nsecurity = "none"\npassword-file = "word"\n',
+                "a password would cross the network in the clear",
+                "starttls",
+            ),
+            ('[webhook]\nurl = "https://hooks.example/"\n', "needs both webhook.url and webhook.secret-file", "the receiver knows"),
+            ('[webhook]\nsecret-file = "word"\n', "needs both webhook.url and webhook.secret-file", 'url = "" switches it off'),
+            ('[webhook]\nurl = "https://hooks.example/"\nsecret-file = "open"\n', "webhook.secret-file: others may read", "chmod 600"),
+            ('[service]\ncertificate = "/nowhere.crt"\n', "only one of service.certificate and service.key is set", "set both, or none"),
+            ('[service]\ncertificate = "/nowhere.crt"\nkey = "word"\n', "cannot be used as certificate and key: there is no /nowhere.crt", "service.key"),
+            ('[service]\ncertificate = "word"\nkey = "word"\n', "word cannot be used as certificate and key", "service.key"),
+            ('[private]\nbehind-proxy = ["next door"]\n', "'next door' is no address and no network", "behind-proxy = "),
+            ('[proxy]\nlisten = "127.0.0.1:9999"\n', "proxy.listen is no Unix socket", "unix:/run/gatekey/proxy.sock"),
+            ('[proxy]\nmode = "999"\n', "proxy.mode '999' is no mode in octal", 'mode = "0660"'),
+        ],
+    )
+    def test_a_mistake_is_found_without_a_service(self, admin: Administrator, text: str, words: str, remedy: str) -> None:
+        for name, mode in (("word", 0o600), ("open", 0o644)):
+            (admin.home / name).write_text("a word for the tests\n")
+            (admin.home / name).chmod(mode)
+        with (admin.home / "gatekey.toml").open("a") as file:
+            file.write(text)
+        found = of(admin, "config", code=1)
+        assert found["state"] == "fail"
+        assert words in found["message"]
+        assert remedy in found["remedy"]
+        assert words in admin("doctor", code=1).out
+        admin("issue", "client", "ann")  # nobody else minds
+        running = app.configured(admin.home, health.WARN)
+        assert running == health.Finding(health.WARN, found["message"], found["remedy"]), "a service that runs goes on, and warns"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            '[mail]\nserver = ""\nfrom = "ca@example.com"\n',
+            '[mail]\nserver = "post.example:587"\nfrom = "ca@example.com"\nuser = "x"\npassword-file = "word"\n',
+            '[webhook]\nurl = ""\nsecret-file = "word"\n',
+            '[webhook]\nurl = "https://hooks.example/"\nsecret-file = "word"\n',
+            '[private]\nlisten = ""\nbehind-proxy = ["127.0.0.1", "10.0.0.0/8", "unix"]\n',
+            '[private]\nbehind-proxy = ["unix"]\n[proxy]\nlisten = "unix:/run/gatekey/proxy.sock"\nmode = "0600"\n',
+        ],
+    )
+    def test_what_a_service_starts_with(self, admin: Administrator, text: str) -> None:
+        (admin.home / "word").write_text("a word for the tests\n")
+        (admin.home / "word").chmod(0o600)
+        with (admin.home / "gatekey.toml").open("a") as file:
+            file.write(text)
+        assert of(admin, "config")["state"] == "ok"
+
+    def test_all_of_it_at_once(self, admin: Administrator) -> None:
+        with (admin.home / "gatekey.toml").open("a") as file:
+            file.write('[mail]\nserver = "post"\n[webhook]\nurl = "https://hooks.example/"\n[proxy]\nmode = "rw"\n')
+        message = of(admin, "config", code=1)["message"]
+        assert [word in message for word in ("proxy.mode", "mail needs", "the webhook needs")] == [True] * 3
+
+    def test_a_file_that_was_broken_while_a_service_runs(self, admin: Administrator) -> None:
+        with (admin.home / "gatekey.toml").open("a") as file:
+            file.write('[service]\nlog = "loud"\n')
+        found = app.configured(admin.home, health.WARN)
+        assert (found.state, "service.log: is 'loud'" in found.message) == ("warn", True)
+        assert "service.log: is 'loud'" in admin("doctor", code=3).err
+
+    def test_the_help_names_the_checks_that_there_are(self, admin: Administrator) -> None:
+        """Those that `doctor` runs line by line, and those that only a service can make."""
+        told = admin("doctor", "--help").out
+        named = told.partition("Checks:\n")[2].partition("\n\n")[0]
+        lines = [line.split()[0] for line in named.splitlines() if line.startswith("    ") and not line.startswith("     ")]
+        assert sorted(lines) == sorted(admin("doctor", "--json").json["checks"])
+        assert all(word in told for word in ("view", "ocsp", "certificate"))
 
 
 def another_key(admin: Administrator, name: str) -> None:

@@ -24,6 +24,7 @@ from cryptography.x509 import ocsp as judge
 
 from gatekey.api import Authority
 from gatekey.authority import access
+from gatekey.authority.health import CHECKS
 from gatekey.x509 import ocsp
 from gatekey.x509.certificate import read_certificate
 from gatekey.x509.spki import key_bits
@@ -102,7 +103,7 @@ def test_health_and_readiness(service: Service) -> None:
     code, headers, body = service.get("/readyz")
     found = json.loads(body)
     assert (code, found["ready"]) == (200, True)
-    assert {"ledger", "crl", "keys", "ocsp", "view", "certificate"} <= found["checks"].keys()
+    assert found["checks"].keys() == {*CHECKS, "config", "ocsp", "view", "certificate"}
     assert headers["cache-control"] == "no-store"
 
 
@@ -539,7 +540,14 @@ def test_the_workers_end_with_their_supervisor(tmp_path: Path) -> None:
         ({"public": {"listen": ""}, "private": {"listen": ""}}, "no listener has an address"),
         ({"service": {"certificate": "/nowhere"}}, "only one of service.certificate and service.key"),
         ({"proxy": {"listen": "127.0.0.1:9999"}}, "proxy.listen is no Unix socket"),
+        ({"proxy": {"mode": "rw"}}, "proxy.mode 'rw' is no mode in octal"),
         ({"private": {"listen": "", "behind-proxy": ["next door"]}}, "is no address and no network"),
+        ({"service": {"certificate": "/nowhere", "key": "/nowhere"}}, "cannot be used as certificate and key: there is no /nowhere"),
+        ({"service": {"log": "loud"}}, "service.log: is 'loud', and must be one of"),
+        ({"service": {"workers": 0}}, "service.workers: must be a whole number, 1 or more"),
+        ({"mail": {"server": "post.example:587"}}, "mail needs a server as HOST:PORT, a sender"),
+        ({"webhook": {"url": "https://hooks.example/"}}, "the webhook needs both webhook.url and webhook.secret-file"),
+        ({"proxy": {"mode": "rw"}, "mail": {"from": "a@b"}}, "is no mode in octal; mail needs a server"),
     ],
 )
 def test_what_cannot_be_is_said_at_once(tmp_path: Path, tables: dict[str, dict[str, object]], word: str) -> None:
@@ -551,4 +559,6 @@ def test_what_cannot_be_is_said_at_once(tmp_path: Path, tables: dict[str, dict[s
     done = subprocess.run([*COMMAND, "--home", str(home), "serve"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert word in done.stderr
+    assert done.stderr.startswith("gatekey: ")
     assert "Traceback" not in done.stderr
+    assert '"event"' not in done.stderr, "a person is told, not a log: no worker was started"

@@ -1,4 +1,4 @@
-"""`gatekey doctor`: the same named checks as /readyz, from the command line."""
+"""`gatekey doctor`: the named checks of /readyz that need no running service, from the command line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,22 @@ from .session import Session, Verb, pass_session, passphrase_option
 def doctor(session: Session) -> None:
     """How the authority is doing: named checks, each with what to do when it fails.
 
-    The same checks as /readyz of the service, without a service. Ends with exit code 1 if one fails; a warning is only told.
+    \b
+    Checks:
+      ledger       the ledger can be read
+      authorities  every CA has its certificate, and lives longer than what it issues
+      crl          every CA has a CRL that is complete and has ten days to live
+      publish      so has the folder that publish names, if there is one
+      keys         the keys of the issuing CAs are here and open
+      config       gatekey.toml is one that serve starts with: mail, webhook, certificate, proxies
+
+    /readyz of the service has the same checks (config as a warning there: it runs already) and three that only a running service can make: view, ocsp and
+    certificate. Ends with exit code 1 if one fails; a warning is only told.
     """
+    from .. import app
+
     authority = session.authority()
-    found = health.findings(authority)
+    found = {**health.findings(authority), "config": app.configured(authority.config.home, health.FAIL)}
     if session.json:
         say.as_json(health.as_dict(authority, found))
     else:

@@ -30,6 +30,18 @@ MAX_BYTES, MOST = 16 * 1024, 1000
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+def networks(words: Sequence[str]) -> list[Network]:
+    """The networks among these addresses, networks, or `unix`. Raises Misconfigured for a word that is none of these."""
+    found: list[Network] = []
+    for word in words:
+        try:
+            found += [ipaddress.ip_network(word)] if word != "unix" else []
+        except ValueError as error:
+            message = f"private.behind-proxy: {word!r} is no address and no network"
+            raise Misconfigured("listen", message, hint='behind-proxy = ["127.0.0.1", "10.1.0.0/16", "unix"]') from error
+    return found
+
+
 class Behind:
     """`words`: addresses, networks, or `unix`. `is_proxy`: whether a certificate that TLS has verified belongs to a web server of ours.
 
@@ -40,14 +52,8 @@ class Behind:
         self._authority = authority
         self._is_proxy = is_proxy
         self._unix = "unix" in words
-        self._networks: list[Network] = []
+        self._networks = networks(words)
         self._verified: set[bytes] = set()
-        for word in words:
-            try:
-                self._networks += [ipaddress.ip_network(word)] if word != "unix" else []
-            except ValueError as error:
-                message = f"private.behind-proxy: {word!r} is no address and no network"
-                raise Misconfigured("listen", message, hint='behind-proxy = ["127.0.0.1", "10.1.0.0/16", "unix"]') from error
 
     def concerns(self, call: Call) -> bool:
         """Whether this connection speaks for others."""
