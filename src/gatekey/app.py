@@ -565,7 +565,7 @@ def _house(
     meter = Meter(shared.metered, shared.place, shared.places)
     sights = seen.Seen(authority)
     is_proxy = access.Proxies(authority, lambda: standing.event)
-    health = Health()
+    health = Health(lambda name, fault: log.failure("check-failed", fault, check=name))
     helpers = Agents(authority, standing, log)
     house = houses.House(
         authority=authority,
@@ -588,7 +588,7 @@ def _house(
     house.seconds.append(responders.renew)
     house.tenths += [log.write_waiting, republisher.look]
     health.add("ocsp", responders.check)
-    health.add("view", lambda: houses.view(house))
+    health.add("view", lambda: houses.view(house), every=0)
     for name, check in checks.CHECKS.items():
         health.add(name, functools.partial(check, authority), every=1 if name in ("crl", "publish") else 10)
     # A warning: this worker goes on with what it has read, while the next one would not come up.
