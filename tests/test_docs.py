@@ -87,6 +87,18 @@ def test_every_check_of_health_is_explained() -> None:
     assert sorted(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == sorted([*CHECKS, "config", "view", "ocsp", "certificate"])
 
 
+def test_every_metric_is_explained() -> None:
+    """With its labels; and the alerts that are proposed ask for metrics that there are."""
+    from gatekey.web.metrics import COUNTERS, GAUGES
+
+    text = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(gatekey_[a-z_]+)` \| ([^|]*)\|", text, re.MULTILINE)
+    there = {f"{name}_total": labels for name, (_, labels) in COUNTERS.items()} | {name: labels for name, (_, labels) in GAUGES.items()}
+    assert {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == there
+    asked = {name for line in text.splitlines() if "alert:" in line for name in re.findall(r"gatekey_[a-z_]+", line)}
+    assert asked <= there.keys()
+
+
 @pytest.mark.parametrize("page", REFERENCES, ids=[page.name for page in REFERENCES])
 def test_reference_pages_are_those_of_the_program(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

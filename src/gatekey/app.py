@@ -30,6 +30,7 @@ from .x509.certificate import Certificate, assemble
 if TYPE_CHECKING:
     import mmap
     import socket
+    from collections import Counter
 
     from .authority.health import Finding
     from .authority.probe import Probe, Probes
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .protocols.decision import Question, Refusals
     from .protocols.message import Call
     from .web import tls
+    from .web.health import Health
     from .web.house import House
     from .web.logs import Log
     from .webserver.check import Identities
@@ -528,7 +530,6 @@ def _house(
 ) -> tuple[dict[str, tls.Tls], House]:
     """Everything that one worker needs: its house, and a TLS context for each listener that speaks TLS (`secure`)."""
     from .authority import access, own, seen
-    from .authority import health as checks
     from .authority.ocsp import Responders
     from .authority.reconcile import reconcile
     from .authority.republish import Republisher
@@ -544,7 +545,7 @@ def _house(
     from .web import tls
     from .web.agents import Agents
     from .web.api import Clerk
-    from .web.health import Health
+    from .web.gauges import Gauges
     from .web.limits import Limits
     from .web.metrics import Meter
     from .web.seats import Seats
@@ -563,9 +564,12 @@ def _house(
     published = Published(authority, every=10)
     responders = Responders(authority, material.make)
     meter = Meter(shared.metered, shared.place, shared.places)
+    log.counts = meter.counts
     sights = seen.Seen(authority)
     is_proxy = access.Proxies(authority, lambda: standing.event)
-    health = Health(lambda name, fault: log.failure("check-failed", fault, check=name))
+    health = _health(config, authority, log)
+    gauges = Gauges(authority, health)
+    meter.levels = gauges.levels
     helpers = Agents(authority, standing, log)
     house = houses.House(
         authority=authority,
@@ -589,10 +593,6 @@ def _house(
     house.tenths += [log.write_waiting, republisher.look]
     health.add("ocsp", responders.check)
     health.add("view", lambda: houses.view(house), every=0)
-    for name, check in checks.CHECKS.items():
-        health.add(name, functools.partial(check, authority), every=1 if name in ("crl", "publish") else 10)
-    # A warning: this worker goes on with what it has read, while the next one would not come up.
-    health.add("config", lambda: configured(config.home, checks.WARN), every=10)
     speaking = {name: tls.Tls() for name in secure}
     if "private" in speaking:
         house.changed.append(tls.People(lambda: _people(authority), speaking["private"]).follow)
@@ -604,11 +604,24 @@ def _house(
         )
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
-    house.seconds += [health.run, meter.write, sights.look]
-    house.endings += [log.write_waiting, sights.write, meter.write]  # what was counted since the last second, too: a counter that falls is read as a restart
+    house.seconds += [health.run, gauges.look, meter.write, sights.look]
+    house.endings += [log.write_waiting, sights.write, meter.end]  # what was counted since the last second, too: a counter that falls is read as a restart
     ticker = Ticker(authority, _jobs(config))
-    house.jobs.append(lambda: _tell_jobs(log, ticker.tick()))
+    house.jobs.append(lambda: _tell_jobs(log, meter.counts, ticker.tick()))
     return speaking, house
+
+
+def _health(config: Config, authority: Authority, log: Log) -> Health:
+    """The checks that `gatekey doctor` makes as well."""
+    from .authority import health as checks
+    from .web.health import Health
+
+    health = Health(lambda name, fault: log.failure("check-failed", fault, check=name))
+    for name, check in checks.CHECKS.items():
+        health.add(name, functools.partial(check, authority), every=1 if name in ("crl", "publish") else 10)
+    # A warning: this worker goes on with what it has read, while the next one would not come up.
+    health.add("config", lambda: configured(config.home, checks.WARN), every=10)
+    return health
 
 
 def outside(resolve: Callable[[str, float], tuple[str, ...]] | None = None) -> Outside:
@@ -761,8 +774,9 @@ def _secret(config: Config, key: str) -> bytes:
         raise Misconfigured(problem.code, f"{key}: {problem.message}", hint=problem.hint) from problem
 
 
-def _tell_jobs(log: Log, done: list[Ran]) -> None:
+def _tell_jobs(log: Log, counts: Counter[tuple[str, ...]], done: list[Ran]) -> None:
     for ran in done:
+        counts["gatekey_job_runs", ran.name, "failed" if ran.fault else "done"] += 1
         if ran.fault is not None:
             log.failure("job-failed", ran.fault, job=ran.name)
         else:

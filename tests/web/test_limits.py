@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 
+from gatekey.app import _tell_jobs
 from gatekey.authority.health import FAIL, OK, WARN, Finding
 from gatekey.errors import Misconfigured, Unavailable
+from gatekey.jobs.ticker import Ran
 from gatekey.protocols.message import Call
 from gatekey.web.health import Health
 from gatekey.web.limits import Limits, shared_memory
 from gatekey.web.logs import MOST, Log
-from gatekey.web.metrics import AREA, Meter
+from gatekey.web.metrics import AREA, STALE, Meter
 
 
 def test_an_address_is_counted_for_itself() -> None:
@@ -44,11 +46,61 @@ def test_counters_are_added_up_and_outlive_their_worker() -> None:
     two.write()
     again = Meter(memory, 0, 3)  # a worker that died, and whoever has its place now
     again.counts["gatekey_requests", "public", "/x", "200"] += 1
-    assert again.total()["gatekey_requests", "public", "/x", "200"] == 8
-    again.gauges["gatekey_test"] = ("A gauge", lambda: 2.0)
-    text = again.answer(Call("private", "GET", "/metrics")).body.decode()
-    assert 'gatekey_requests_total{listener="public",route="/x",status="200"} 8.0' in text
-    assert "gatekey_test 2.0" in text
+    assert again.total()[0]["gatekey_requests", "public", "/x", "200"] == 8
+    assert 'gatekey_requests_total{listener="public",route="/x",status="200"} 8.0' in exposed(again)
+
+
+def exposed(meter: Meter) -> str:
+    return meter.answer(Call("private", "GET", "/metrics")).body.decode()
+
+
+def test_of_all_workers_the_one_where_it_stands_worst_is_told_while_it_lives() -> None:
+    """Which worker Prometheus meets is chance; one that is gone, or whose housekeeping hangs, no longer says how things are."""
+    memory, at = shared_memory(3 * AREA), 1000.0
+    one, two = (Meter(memory, place, 3, lambda: at) for place in range(2))
+    one.levels = lambda: {("gatekey_check", "crl"): 0, ("gatekey_check", "keys"): 1, ("gatekey_crl_next_update_seconds", "people"): 5}
+    two.levels = lambda: {("gatekey_check", "crl"): 2, ("gatekey_check", "keys"): 0, ("gatekey_crl_next_update_seconds", "people"): 7}
+    assert "gatekey_workers 0.0" in exposed(one), "nobody has looked yet"
+    one.write()
+    two.write()
+
+    def states(name: str) -> list[str]:
+        lines = [line for line in exposed(one).splitlines() if line.startswith("gatekey_check{") and f'name="{name}"' in line]
+        assert len(lines) == 3
+        return [line.partition('state="')[2].partition('"')[0] for line in lines if line.endswith(" 1.0")]
+
+    assert (states("crl"), states("keys")) == (["fail"], ["warn"])
+    assert 'gatekey_crl_next_update_seconds{authority="people"} 7.0' in exposed(one)
+    assert "gatekey_workers 2.0" in exposed(one)
+    two.counts["gatekey_decisions", "let-in"] += 1
+    two.end()
+    assert (states("crl"), states("keys")) == (["ok"], ["warn"])
+    assert "gatekey_workers 1.0" in exposed(one)
+    assert 'gatekey_decisions_total{why="let-in"} 1.0' in exposed(one), "what it has counted stays"
+    two.write()
+    at += STALE
+    one.write()
+    assert (states("crl"), "gatekey_workers 1.0" in exposed(one)) == (["ok"], True)
+
+
+def test_failures_are_counted_also_those_that_are_not_written() -> None:
+    out = io.StringIO()
+    log, meter = Log("error", out), Meter(shared_memory(AREA), 0, 1)
+    log.counts = meter.counts
+    for _ in range(MOST + 5):
+        log.failure("job-failed", ValueError("x"), job="reminders")
+    log.failure("tenths-failed", Unavailable("disk-full", "no room"))
+    log.error("worker-died")
+    assert 'gatekey_log_failures_total{event="job-failed"} 55.0' in exposed(meter)
+    assert 'gatekey_log_failures_total{event="tenths-failed"} 1.0' in exposed(meter)
+    assert "worker-died" not in exposed(meter)
+
+
+def test_jobs_are_counted_by_how_they_end() -> None:
+    meter = Meter(shared_memory(AREA), 0, 1)
+    _tell_jobs(Log("error", io.StringIO()), meter.counts, [Ran("reminders", "sent 2"), Ran("crl-refresh", "", "no", Unavailable("disk-full", "no"))])
+    assert 'gatekey_job_runs_total{name="reminders",outcome="done"} 1.0' in exposed(meter)
+    assert 'gatekey_job_runs_total{name="crl-refresh",outcome="failed"} 1.0' in exposed(meter)
 
 
 def test_no_secret_and_no_flood_in_the_log() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gatekey.web.metrics import COUNTERS
+from gatekey.web.metrics import COUNTERS, GAUGES
 from kit.desk import Told
 from kit.front import Front, front
 from kit.servers import wait_until
@@ -36,12 +37,11 @@ def scraped(told: Told) -> dict[str, Counter[Labels]]:
     for family in text_string_to_metric_families(told.body.decode()):
         assert family.documentation, family.name
         assert family.type in ("counter", "gauge"), family.name
-        if family.type == "counter":
-            about, labels = COUNTERS[family.name]
-            assert family.documentation == about
+        about, labels = (COUNTERS if family.type == "counter" else GAUGES)[family.name]
+        assert family.documentation == about
         for sample in family.samples:
             assert sample.name == (f"{family.name}_total" if family.type == "counter" else family.name)
-            assert family.type == "gauge" or set(sample.labels) == set(labels), sample
+            assert set(sample.labels) == set(labels), sample
             key = tuple(sorted(sample.labels.items()))
             assert key not in found.setdefault(sample.name, Counter()), sample
             found[sample.name][key] = int(sample.value)
@@ -106,6 +106,35 @@ def test_what_was_asked_is_what_is_counted(f: Front) -> None:
         assert word not in text, word
     answers, none = "gatekey_ocsp_answers_total", Counter[Labels]()
     assert settled().get(answers, none).total() - before.get(answers, none).total() == 7, "by how they came about"
+
+
+def test_how_things_stand_is_there_to_be_alerted_on(f: Front) -> None:
+    """Every check that /readyz has, every CRL with its end, the newest revocation, and each worker; the same whichever worker is asked."""
+    f.hang_up()
+    checks = f.ask(f.public(), "GET", "/readyz").json["checks"]
+
+    def told() -> dict[str, Counter[Labels]]:
+        return scraped(f.ask(f.public(), "GET", "/metrics"))
+
+    wait_until(lambda: told()["gatekey_workers"][()] == WORKERS, "both have looked")
+    stands = told()["gatekey_check"]
+    assert {dict(key)["name"] for key in stands} == checks.keys()
+    assert {dict(key)["name"]: dict(key)["state"] for key, value in stands.items() if value} == {name: one["state"] for name, one in checks.items()}
+    assert len(stands) == 3 * len(checks)
+    with f.service.authority() as authority:
+        ends = told()["gatekey_crl_next_update_seconds"]
+        assert {dict(key)["authority"] for key in ends} == {"people-root", "people", "servers-root", "servers"}
+        bob = authority.issue_client("bob").serial
+        begun = int(time.time())
+        authority.revoke(bob)
+    wait_until(lambda: begun <= told()["gatekey_newest_revocation_seconds"][()] <= time.time(), "the revocation")
+    key = f.service.home / "keys" / "people.key"
+    away = key.rename(key.with_suffix(".away"))
+    try:
+        wait_until(lambda: told()["gatekey_check"][("name", "keys"), ("state", "warn")] == 1, "the key is missed", 20)
+    finally:
+        away.rename(key)
+    wait_until(lambda: told()["gatekey_check"][("name", "keys"), ("state", "ok")] == 1, "it is back", 20)
 
 
 def test_metrics_survive_a_restart_of_their_workers(f: Front) -> None:

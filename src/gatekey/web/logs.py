@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -33,7 +33,7 @@ def without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping
 
 
 class Log:
-    """A structured log of one process. `level`: debug, info, warning or error."""
+    """A structured log of one process. `level`: debug, info, warning or error. Failures are counted in `counts`, which a worker hands to its meter."""
 
     def __init__(self, level: str = "info", out: TextIO | None = None, **always: Any) -> None:
         self._log = structlog.wrap_logger(
@@ -48,6 +48,7 @@ class Log:
             cache_logger_on_first_use=True,
             **always,
         )
+        self.counts: Counter[tuple[str, ...]] = Counter()
         self._second = 0
         self._said: dict[str, int] = {}
         self._waiting: deque[tuple[str, Callable[[], dict[str, str]], dict[str, Any]]] = deque()
@@ -95,6 +96,7 @@ class Log:
 
     def failure(self, event: str, error: BaseException, **facts: Any) -> None:
         """Something broke: our own words where there are some, otherwise only the kind and the place. The text of a stranger's error may hold anything."""
+        self.counts["gatekey_log_failures", event] += 1
         if isinstance(error, GatekeyError):
             self.error(event, code=error.code, message=error.message, hint=error.hint, **facts)
             return
