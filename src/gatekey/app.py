@@ -480,7 +480,7 @@ def _mistakes(config: Config) -> list[GatekeyError]:
     return found
 
 
-def configured(home: Path, state: str) -> Finding:
+def configured(home: Path, state: str = "fail") -> Finding:
     """The check `config`: whether a service would start with the configuration that lies there now. `state`: how bad it is when it would not."""
     from .authority.health import Finding, worst
 
@@ -651,7 +651,7 @@ def outside(resolve: Callable[[str, float], tuple[str, ...]] | None = None) -> O
             raise Unavailable("site-unreachable", f"the name {host} has no address", hint="check the name, and the DNS of the service's machine")
         return found
 
-    return Outside(configure, checks, place, addresses, _knock)
+    return Outside(configure, checks, place, addresses, _knock, configured)
 
 
 def _knock(asked: Knocking) -> dict[str, Any]:

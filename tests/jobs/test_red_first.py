@@ -19,6 +19,7 @@ from gatekey.authority.republish import GATHER, RETRY
 from gatekey.errors import Misconfigured, Unavailable
 from gatekey.model.instants import DAY, HOUR, parse_instant
 from gatekey.protocols.message import Call, Peer
+from gatekey.store.database import Database
 from gatekey.testing import FakeClock
 from gatekey.web import limits, logs, metrics, seats
 from gatekey.web.hot import Table
@@ -252,3 +253,18 @@ def test_a_revocation_that_cannot_be_published_is_red_within_a_minute(worker: Wo
     for work in (*worker.house.tenths * 2, worker.house.health.run):
         work()
     assert worker.get("/readyz")[0] == HTTPStatus.OK
+
+
+def test_health_and_metrics_are_answered_from_memory(worker: Worker) -> None:
+    """Also while the ledger cannot be read at all: whoever asks every second, or in a flood, costs nothing and waits for nobody."""
+    for work in worker.house.seconds:
+        work()
+    worker.house.authority.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "read", lambda _: pytest.fail("the ledger was read"))
+        assert worker.get("/readyz")[0] == HTTPStatus.OK
+        text = worker.house.meter.answer(Call("private", "GET", "/metrics")).body.decode()
+    assert 'gatekey_check{name="publish",state="ok"} 1.0' in text
+    ends = worker.clock.now() + 30 * DAY
+    told = next(line for line in text.splitlines() if line.startswith('gatekey_crl_next_update_seconds{authority="people"}'))
+    assert float(told.split()[1]) == ends

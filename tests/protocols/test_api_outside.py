@@ -88,9 +88,10 @@ def test_steps_for_devices(desk: Desk, target: str) -> None:
 
 def test_the_doctor_says_the_same(desk: Desk) -> None:
     told = desk.ask("aud", "GET", "/v1/doctor").json
-    assert (told["ready"], set(told["checks"])) == (True, {"ledger", "authorities", "crl", "keys"})
+    assert (told["ready"], set(told["checks"])) == (True, {"ledger", "authorities", "crl", "publish", "keys", "config"})
     answer = typed("--home", desk.authority.config.home, "doctor", "--json")  # by the real clock, which says that the CRLs are long over
     assert told.keys() == answer.json.keys()
+    assert told["checks"].keys() == answer.json["checks"].keys()
     assert answer.json["checks"]["crl"]["state"] == "fail"
     desk.clock.move(days=40)
     told = desk.ask("all", "GET", "/v1/doctor", headers=(("authorization", f"Bearer {desk.tokens['read']}"),)).json

@@ -32,7 +32,7 @@ def doctor(session: Session) -> None:
     from .. import app
 
     authority = session.authority()
-    found = {**health.findings(authority), "config": app.configured(authority.config.home, health.FAIL)}
+    found = {**health.findings(authority), "config": app.configured(authority.config.home)}
     if session.json:
         say.as_json(health.as_dict(authority, found))
     else:

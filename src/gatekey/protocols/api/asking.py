@@ -13,6 +13,7 @@ from ..message import Answer, Call
 
 if TYPE_CHECKING:
     from ...authority.authority import Authority
+    from ...authority.health import Finding
     from ...authority.issue import Asked
     from ...authority.probe import Probes
     from ...lifecycle import Released
@@ -43,7 +44,7 @@ class Outside(NamedTuple):
 
     `configure`: server, words by the names of a site's fields, and what nginx runs with -> the configuration. `checks`: all that a check can look at.
     `place`: host and port that a question means; raises Malformed. `addresses`: of a host, guarded; also those networks are allowed; raises Refused.
-    `knock`: the report.
+    `knock`: the report. `configured`: whether a service would start with the configuration that lies in this home now.
     """
 
     configure: Callable[[str, Mapping[str, Any], str], dict[str, Any]]
@@ -51,6 +52,7 @@ class Outside(NamedTuple):
     place: Callable[[Mapping[str, Any]], tuple[str, int]]
     addresses: Callable[[str, Sequence[str]], tuple[str, ...]]
     knock: Callable[[Knocking], dict[str, Any]]
+    configured: Callable[[Path], Finding]
 
 
 class Desk(NamedTuple):

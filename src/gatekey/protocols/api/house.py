@@ -393,7 +393,8 @@ def status(ask: Ask) -> Answer:
 
 def doctor(ask: Ask) -> Answer:
     """Named checks, each with what to do."""
-    return as_json(health.as_dict(ask.authority, health.findings(ask.authority)))
+    config = ask.desk.outside.configured(ask.authority.config.home)
+    return as_json(health.as_dict(ask.authority, {**health.findings(ask.authority), "config": config}))
 
 
 #: One look through the whole ledger at a time: it reads every certificate.
