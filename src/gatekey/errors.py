@@ -144,6 +144,8 @@ CODES: dict[str, str] = {
     "release-lost": "the signature came too late: the record was closed meanwhile, and nothing was issued",
     "door-not-allowed": "the profile cannot be asked for by this way",
     "holder-left": "the person has left",
+    "name-reserved": "the service uses this name for itself; nobody else is called so",
+    "service-stays": "the holder is the service itself, or has its certificate, and cannot leave",
     "issuer-expired": "the certificate of the authority has ended or is about to",
     "issuer-not-yet": "the certificate of the authority does not begin yet, or the clock of this machine is behind",
     "no-issuer": "only an authority may be self-signed",

@@ -400,6 +400,14 @@ def test_who_has_left_gets_nothing() -> None:
     assert (reason.code, reason.message) == ("holder-left", "ann has left")
 
 
+def test_what_the_service_calls_itself_is_nobody_elses() -> None:
+    reason = only(client(Names("Gatekey-OCSP"), holder=HolderFacts("Gatekey-OCSP", "person")))
+    assert (reason.code, reason.message, reason.hint) == ("name-reserved", "'Gatekey-OCSP' is a name that the service uses for itself", "choose another name")
+    assert only(server("gatekey-probe", holder=HolderFacts("gatekey-probe", "server"))).code == "name-reserved"
+    plan(server("gatekey-probe.example", holder=HolderFacts("gatekey-probe.example", "server")))
+    plan(server("pki.example", holder=HolderFacts("gatekey-service", "server"), requester="service"))
+
+
 def test_one_live_certificate_per_device() -> None:
     reason = only(client(device="laptop", holder=ANN._replace(live="1F" * 16)))
     assert reason.code == "device-has-one"

@@ -265,7 +265,7 @@ def test_filters_agree_with_what_is_said_of_each(desk: Desk) -> None:
 def test_what_the_service_issues_to_itself_is_asked_for(desk: Desk) -> None:
     own.server_certificate(desk.authority.acting(SERVICE), (), lambda: material.make("p256"))
     holders = [{one["holder"] for one in desk.ask("read", "GET", f"/v1/certificates{query}").json["items"]} for query in ("", "?services=true")]
-    assert holders[1] - holders[0] == {"localhost"}
+    assert holders[1] - holders[0] == {"gatekey-service"}
 
 
 # What is malformed

@@ -226,6 +226,43 @@ def test_an_operator_cannot_become_an_administrator(tmp_path: Path) -> None:
     desk.close()
 
 
+def test_nobody_but_an_administrator_touches_what_is_the_services(tmp_path: Path) -> None:
+    """An operator, or whoever has his token, could otherwise keep the service from starting again, or its OCSP from answering."""
+    from gatekey.authority import own, probe
+    from gatekey.authority.ocsp import Responders
+    from gatekey.keys import material
+    from gatekey.model.names import RESERVED
+    from gatekey.model.record import SERVICE
+    from kit.desk import csr
+
+    desk = Desk(tmp_path)
+    for login in RESERVED:  # before there is any
+        assert desk.ask("boss", "POST", "/v1/people", {"login": login}).code == "name-reserved"
+        for who in ("olga", "boss"):
+            for path, body in (("client", {"login": login}), ("sign", {"csr": csr(login), "profile": "device"}), ("server", {"hosts": [login]})):
+                told = desk.ask(who, "POST", f"/v1/certificates/{path}", body)
+                assert told.code == ("name-reserved" if who == "boss" else "above-caller"), (path, told.json)
+    service = desk.authority.acting(SERVICE)
+    own.server_certificate(service, (), lambda: material.make("p256"))
+    Responders(service, material.make).renew()
+    probe.make(service, lambda: material.make("p256"))
+    for login in RESERVED:
+        serials = [row["serial"] for row in desk.ask("read", "GET", f"/v1/people/{login}").json["certificates"]]
+        assert serials
+        for who in ("olga", "revoke"):
+            told = desk.ask(who, "POST", f"/v1/people/{login}/leave", {})
+            assert (told.status, told.code, told.json["title"]) == (403, "above-caller", f"{login} is the service itself, so this is for an administrator")
+            for deed in ("revoke", "hold"):
+                assert desk.ask(who, "POST", f"/v1/certificates/{serials[-1]}/{deed}", {}).code == "above-caller"
+        assert desk.ask("olga", "POST", f"/v1/certificates/{serials[-1]}/renew", {"csr": csr("x")}).code == "above-caller"
+        assert desk.ask("olga", "PATCH", f"/v1/people/{login}", {"add_groups": ["staff"]}).code == "above-caller"
+        assert desk.ask("boss", "PATCH", f"/v1/people/{login}", {"add_groups": ["staff"]}).status == 200
+        told = desk.ask("boss", "POST", f"/v1/people/{login}/leave", {})
+        assert (told.status, told.code) == (422, "service-stays")
+    own.server_certificate(service, (), lambda: material.make("p256"))
+    desk.close()
+
+
 def test_the_last_administrator_stays(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     assert desk.ask("boss", "PUT", "/v1/people/all/roles", {"roles": []}).status == 200

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import GatekeyError
 from ..model.holder import Holder
 from ..model.keytypes import is_ml_dsa
-from ..model.names import Names
+from ..model.names import OCSP, Names
 from ..model.request import Request
 from ..ports import PortableKey
 from ..x509 import ocsp
@@ -24,8 +24,6 @@ from .issue import issue
 if TYPE_CHECKING:
     from .authority import Authority
 
-#: Whom the responders' certificates belong to.
-LOGIN = "gatekey-ocsp"
 #: Seconds until a renewal that failed is tried again.
 AGAIN = 60
 
@@ -70,7 +68,7 @@ class Responders:
                 self._by_ca[name] = self._make(name, now)
                 self._problems.pop(name, None)
             except GatekeyError as error:
-                self._problems[name] = f"no certificate for the OCSP responder of {name}: {error.message}"
+                self._problems[name] = f"no certificate for the OCSP responder of {name}: {error.message}{f'; {error.hint}' if error.hint else ''}"
                 continue
             self._again.pop(name, None)
 
@@ -78,8 +76,8 @@ class Responders:
         authority = self._authority
         kind = authority.issuing(name).key_type
         key = self._new_key(kind if is_ml_dsa(kind) else "p256")  # as strong against quantum computers as what it speaks for; otherwise fast
-        asked = Request("ocsp-responder", Names(LOGIN), key.spki, LOGIN, requester=authority.actor, door="internal", issuer=name)
-        released = issue(authority, asked, Holder(LOGIN, "service", name="OCSP responder"))
+        asked = Request("ocsp-responder", Names(OCSP), key.spki, OCSP, requester=authority.actor, door="internal", issuer=name)
+        released = issue(authority, asked, Holder(OCSP, "service", name="OCSP responder"))
         ends = read_certificate(released.der).not_after
         id_ = ocsp.responder_id(key_bits(key.spki))
         return Responder(key.sign, algorithm(key.key_type), id_, ocsp.with_certificates(released.der), now + 2 * (ends - now) // 3, ends)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Conflict, NotFound, Reason, Refused
 from ..model.holder import Holder, each_once
-from ..model.names import email_problem, login_problem
+from ..model.names import email_problem, login_problem, reserved_problem
 from ..store import people as rows
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ def add(authority: Authority, wanted: Holder) -> Holder:
     """A new person. Raises Refused with all reasons, or Conflict when login or e-mail belong to somebody."""
     wanted = wanted._replace(groups=each_once(wanted.groups, "groups"), devices=each_once(wanted.devices, "devices"))
     check(wanted)
+    if problem := reserved_problem(wanted.login):
+        raise Refused("name-reserved", problem, hint="choose another name")
     with authority.ledger.db.transaction("add holder") as tx:
         rows.add(tx, wanted, authority.actor, authority.now())
     return get(authority, wanted.login)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GatekeyError
 from ..model.holder import Holder
-from ..model.names import Names
+from ..model.names import PROBE, Names
 from ..model.request import CertificateId, Request
 from ..ports import PortableKey
 from ..x509 import pem
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .authority import Authority
-
-#: Whom the probes belong to. Give it a group when a site lets only groups in: gatekey people set gatekey-probe --group G.
-LOGIN = "gatekey-probe"
 
 
 class Probe(NamedTuple):
@@ -58,13 +55,13 @@ def make(authority: Authority, new_key: Callable[[], PortableKey]) -> Probes:
 def _host(authority: Authority, issuer: str) -> str:
     """A host that nobody has; below a permitted one where the authority is bound to some."""
     permitted = authority.issuing(issuer).facts.permitted_dns
-    return f"{LOGIN}.{permitted[0] if permitted else 'invalid'}"
+    return f"{PROBE}.{permitted[0] if permitted else 'invalid'}"
 
 
 def _probe(authority: Authority, key: PortableKey, profile: str, issuer: str, *, not_after: int | None = None) -> Probe:
-    names = Names(LOGIN, dns=(_host(authority, issuer),)) if profile == "probe-server" else Names(LOGIN)
-    request = Request(profile, names, key.spki, LOGIN, not_after=not_after, requester=authority.actor, door="internal", issuer=issuer)
-    released = issue(authority, request, Holder(LOGIN, "service", name="gatekey check"))
+    names = Names(PROBE, dns=(_host(authority, issuer),)) if profile == "probe-server" else Names(PROBE)
+    request = Request(profile, names, key.spki, PROBE, not_after=not_after, requester=authority.actor, door="internal", issuer=issuer)
+    released = issue(authority, request, Holder(PROBE, "service", name="gatekey check"))
     chain = [released.der, *(certificate.der for certificate in authority.chain(issuer)[:-1])]
     return Probe(released.id, b"".join(pem.encode("CERTIFICATE", der) for der in chain), pem.encode("PRIVATE KEY", key.pkcs8()))
 

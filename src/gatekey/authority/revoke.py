@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import GatekeyError, NotFound, Refused
+from ..model.names import ITSELF, reserved_problem
 from ..model.record import Taken
 from ..model.request import CertificateId
 from ..model.status import REVOKE_REASONS
@@ -46,13 +47,15 @@ def leave(authority: Authority, login: str, *, even_last_administrator: bool = F
     """Marks a person as gone and takes everything she has, in one transaction.
 
     `even_last_administrator`: also when nobody would be administrator any more; then only the command line on this machine can make another one.
-    Raises NotFound, Refused when she left before or is the only administrator.
+    Raises NotFound, Refused when she left before or is the only administrator, and for what is the service's own.
     """
     holder = authority.reads.holder(login)
     if holder is None or holder.kind == "authority":
         raise NotFound("no-holder", f"nobody is called {login!r}", hint="gatekey people list")
     if holder.left_at:
         raise Refused("holder-left", f"{holder.login} has left already", hint=f"gatekey people show {holder.login}")
+
+    _not_the_service(authority, holder.login)
 
     def may(tx: Transaction) -> None:
         if not even_last_administrator:
@@ -99,6 +102,18 @@ def _take(authority: Authority, which: CertificateId, reason: str) -> list[Taken
     taken = authority.ledger.revoke(which, reason, at=authority.now(), actor=authority.actor, entry=encode_entry)
     follow(authority, {one.id.issuer for one in taken})
     return taken
+
+
+def _not_the_service(authority: Authority, login: str) -> None:
+    """Refuses to let go whom the service needs: it could not get its next certificate in that name."""
+    now = authority.now()
+    own = next((record for record in authority.reads.by_holder(login) if record.of_service and record.alive(now)), None)
+    if reserved_problem(login):
+        hint = "certificates of the service are taken away one by one, gatekey revoke SERIAL; it makes new ones"
+        raise Refused("service-stays", f"{login} is the service itself, which does not leave", hint=hint)
+    if own is not None:
+        hint = f"start the service again, so that it has a certificate of {ITSELF}; then gatekey revoke {own.serial}, and leave again"
+        raise Refused("service-stays", f"{login} has a certificate that the service has issued to itself, {own.serial}", hint=hint)
 
 
 def _not_a_ca(authority: Authority, which: CertificateId) -> None:

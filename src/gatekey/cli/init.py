@@ -14,7 +14,7 @@ from ..authority import ceremony
 from ..errors import GatekeyError, Misconfigured, Refused
 from ..model.instants import day
 from ..model.keytypes import DEFAULT, MADE_HERE
-from ..model.names import login_problem
+from ..model.names import login_problem, reserved_problem
 from ..model.passwords import chosen
 from . import deliver, issue, say
 from .session import Session, Verb, ask_new_passphrase, pass_session, passphrase_option, refuse_without
@@ -191,6 +191,8 @@ def _refuse_administrator(login: str) -> None:
     """Refuses a login that cannot be one, and files that stand in the way, before there is an authority."""
     if problem := login_problem(login):
         raise Refused("bad-login", problem, hint="--admin takes a login, for example ann or ann-miller")
+    if problem := reserved_problem(login):
+        raise Refused("name-reserved", problem, hint="choose another login for --admin")
     to = deliver.places(Path(), login)
     try:
         deliver.prepare(Path(), [to.key, to.crt, to.chain, to.p12], None, force=False)

@@ -12,6 +12,10 @@ from typing import NamedTuple
 MAX_COMMON_NAME = 64
 #: Budget of a single request: more names than this are refused before anything else is looked at.
 MAX_NAMES = 100
+#: Whom the service's own certificate belongs to, those of its OCSP responders, and the test identities of `gatekey check`.
+ITSELF, OCSP, PROBE = "gatekey-service", "gatekey-ocsp", "gatekey-probe"
+#: Logins of the service itself: nobody else is called so, in whatever case.
+RESERVED = (ITSELF, OCSP, PROBE)
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LOGIN = re.compile(r"[A-Za-z0-9._@ -]+")
@@ -129,6 +133,11 @@ def login_problem(login: str) -> str | None:
     if login.startswith("-"):
         return f"{login!r} begins with a hyphen"
     return None
+
+
+def reserved_problem(login: str) -> str | None:
+    """Why nobody can be called so, although it is a good login, or None."""
+    return f"{login!r} is a name that the service uses for itself" if login.lower() in RESERVED else None
 
 
 def common_name_problem(name: str) -> str | None:

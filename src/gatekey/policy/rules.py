@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import Reason
 from ..model.instants import DAY, FOREVER, HOUR, day, iso, span
 from ..model.keytypes import RSA_MOST_BITS, allows, display
-from ..model.names import MAX_NAMES, Names, common_name_problem, covers, email_problem, host_problem, ip_address, login_problem
+from ..model.names import MAX_NAMES, Names, common_name_problem, covers, email_problem, host_problem, ip_address, login_problem, reserved_problem
 from ..model.profile import RSA_LEAST_BITS, Profile
+from ..model.record import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -327,6 +328,13 @@ def holder_is_here(case: Case) -> Iterator[Reason]:
         yield _no("holder-left", f"{case.holder.login} has left", hint=hint, found=case.holder.login)
 
 
+def holder_is_not_the_service(case: Case) -> Iterator[Reason]:
+    """What the service calls itself is nobody else's name. Source: ours; who holds such a name could keep the service from getting its own certificates."""
+    problem = reserved_problem(case.holder.login)
+    if problem and case.request.door != "internal" and case.request.requester != SERVICE:
+        yield _no("name-reserved", problem, hint="choose another name", found=case.holder.login)
+
+
 def device_has_one(case: Case) -> Iterator[Reason]:
     """A person has one live certificate per device. Source: ours; a lost laptop is then one revocation."""
     if case.profile.kind == "client" and case.holder.live:
@@ -356,6 +364,7 @@ def possession_is_proved(case: Case) -> Iterator[Reason]:
 RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     door_is_a_way,
     holder_is_here,
+    holder_is_not_the_service,
     issuer_lives,
     issuer_may_sign_it,
     key_is_known,

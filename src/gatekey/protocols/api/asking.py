@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import Refused
 from ...model.access import Caller, scopes_of
+from ...model.names import reserved_problem
 from ...model.record import CertificateRecord
 from ..message import Answer, Call
 
@@ -113,10 +114,12 @@ class Route(NamedTuple):
 def not_above(ask: Ask, login: str) -> None:
     """Refuses to let somebody make himself somebody who may do more, or shut her out: by a certificate in her name, by her e-mail, by taking hers away.
 
-    Whoever may `manage` may give roles, and so everything.
+    Whoever may `manage` may give roles, and so everything. What belongs to the service itself is for them alone.
     """
     from ...authority import access
 
+    if reserved_problem(login) and not ask.caller.may("manage"):
+        raise Refused("above-caller", f"{login} is the service itself, so this is for an administrator", hint="ask somebody with the role administrator")
     beyond = [scope for scope in scopes_of(access.roles(ask.authority, login)) if not ask.caller.may(scope)]
     if beyond and not ask.caller.may("manage"):
         message = f"{login} may do more than {ask.caller.login} here ({', '.join(beyond)}), so this is for an administrator"
