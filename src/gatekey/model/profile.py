@@ -43,6 +43,14 @@ UNREVOCABLE_LONGEST = DAY
 _LONGEST = 36500 * DAY
 _MOST_BACKDATE = 3 * DAY
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+#: A profile is a page of text: characters, dots in a line (the dotted keys of TOML) and levels of brackets, more than which none has.
+MAX_TEXT, _MOST_DOTS, _MOST_DEPTH = 16 * 1024, 20, 10
+#: Strings and comments of TOML, also those that do not end. Each alternative matches wherever it begins, so that a text is gone through once.
+_QUOTED = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*(?:""""{0,2})?|"(?:[^"\\\n]|\\.)*"?'
+    r"|'''(?:[^']|'(?!''))*(?:''''{0,2})?|'[^'\n]*'?|#[^\n]*",
+    re.DOTALL,
+)
 _DOTTED = r"[0-2](\.(0|[1-9][0-9]{0,9})){2,15}"
 
 
@@ -261,14 +269,40 @@ def _name_rules(table: object, where: str, mistakes: list[str]) -> NameRules:
     return rules
 
 
-def _tables(name: str, text: str, source: str) -> tuple[object, list[str]]:
-    """The table [profile.NAME] of the text and the mistakes around it. Raises Misconfigured when it is no TOML at all."""
+def read_toml(text: str, source: str) -> dict[str, Any]:
+    """The TOML of a profile. What no profile needs is refused before it is parsed: tomllib's work grows with the square of a dotted key's parts and more, and
+    it goes down as deep as it is led.
+
+    Raises Misconfigured("bad-profile").
+    """
     import tomllib  # 4 ms, and only verbs that issue need it
 
+    if problem := _burden(text):
+        raise Misconfigured("bad-profile", f"{source} {problem}", hint=f"correct {source}", source=source)
     try:
-        whole = tomllib.loads(text)
-    except (ValueError, RecursionError) as wrong:  # ValueError: also for a number of more digits than Python reads
+        return tomllib.loads(text)
+    except ValueError as wrong:  # also for a number of more digits than Python reads
         raise Misconfigured("bad-profile", f"{source} is not TOML: {wrong}", hint=f"correct {source}", source=source) from None
+
+
+def _burden(text: str) -> str | None:
+    """Why this text is no profile but a burden, or None. A text that breaks off in a string is judged up to there, which is as far as a parser gets."""
+    if len(text) > MAX_TEXT:
+        return f"has {len(text)} characters; {MAX_TEXT} are the most of a profile"
+    bare = _QUOTED.sub("", text)
+    if (dots := max(line.count(".") for line in bare.split("\n"))) > _MOST_DOTS:
+        return f"has a line with {dots} dots outside of quotes; {_MOST_DOTS} are the most"
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", bare):
+        depth += 1 if bracket in "[{" else -1
+        if depth > _MOST_DEPTH:
+            return f"is nested deeper than {_MOST_DEPTH} levels"
+    return None
+
+
+def _tables(name: str, text: str, source: str) -> tuple[object, list[str]]:
+    """The table [profile.NAME] of the text and the mistakes around it. Raises Misconfigured when it is no TOML at all."""
+    whole = read_toml(text, source)
     mistakes = [f"{key} is not a known table; a profile file holds [profile.{name}]" for key in whole if key != "profile"]
     profiles = whole.get("profile")
     if not isinstance(profiles, dict) or name not in profiles:

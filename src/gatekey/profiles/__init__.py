@@ -6,12 +6,12 @@ import functools
 from pathlib import Path
 
 from ..errors import Misconfigured, NotFound
-from ..model.profile import Profile, name_problem, nearest, parse_profile
+from ..model.profile import MAX_TEXT, Profile, name_problem, nearest, parse_profile, read_toml
 
 #: Every built-in profile has a file NAME.toml here; a test compares.
 NAMES = ("client", "client-short", "device", "server", "people-root", "people", "servers-root", "servers", "root", "ocsp-responder", "probe", "probe-server")
-#: A profile is a page of text. What is larger is something else.
-MAX_BYTES = 64 * 1024
+#: Bytes of a file: four for each character. What is larger is something else.
+MAX_BYTES = 4 * MAX_TEXT
 
 
 @functools.cache
@@ -74,11 +74,9 @@ def read(data: bytes, *, source: str) -> Profile:
 
 def _name_in(text: str, stem: str) -> str:
     """How the profile in a text is called: the file's own name if there is such a table, otherwise the first; `parse_profile` judges the rest."""
-    import tomllib
-
     try:
-        found = tomllib.loads(text).get("profile")
-    except (ValueError, RecursionError):
+        found = read_toml(text, stem).get("profile")
+    except Misconfigured:
         found = None
     names = list(found) if isinstance(found, dict) else []
     if names:

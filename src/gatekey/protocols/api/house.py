@@ -17,7 +17,7 @@ from ...authority import crl as crls
 from ...authority.profiles import add as add_profile
 from ...errors import Malformed, Misconfigured, NotFound, Reason, Refused, Unavailable
 from ...model.instants import HOUR, iso
-from ...model.profile import Profile
+from ...model.profile import MAX_TEXT, Profile
 from ...model.record import AuthorityRecord
 from ...policy.explain import explain, outline
 from ...x509 import pem
@@ -96,7 +96,7 @@ _EXPLAINED = Shape("ProfileExplained", (
         Field("says", "text", "what this profile says about it", True),
     ))),
 ))  # fmt: skip
-_PROFILE_TEXT = Field("toml", "lines", "[profile.NAME] and its keys", True, most=profiles.MAX_BYTES, least=1)
+_PROFILE_TEXT = Field("toml", "lines", "[profile.NAME] and its keys", True, most=MAX_TEXT, least=1)
 _PROFILE_WANTED = Shape("ProfileWanted", (_PROFILE_TEXT, Field("force", "flag", "also in place of one that has this name, or of a built-in one")))
 _PROFILE_TO_CHECK = Shape("ProfileToCheck", (_PROFILE_TEXT,))
 _JUDGED = Shape("ProfileChecked", (
