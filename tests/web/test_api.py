@@ -81,6 +81,17 @@ def test_the_description_is_openapi_3_1_of_every_route(description: dict[str, An
     assert "HTTPValidationError" not in description["components"]["schemas"]
 
 
+def test_an_idempotency_key_is_described_where_it_is_looked_at(description: dict[str, Any]) -> None:
+    """Where something is changed, and nowhere else."""
+    named = {
+        operation["operationId"]
+        for path in description["paths"].values()
+        for operation in path.values()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    }
+    assert named == {route.name for route in table.ROUTES if route.method != "GET" and route.name not in ("verify", "webserver", "checkProfile", "checkStore")}
+
+
 def test_every_word_is_described(description: dict[str, Any]) -> None:
     for operations in description["paths"].values():
         for operation in operations.values():

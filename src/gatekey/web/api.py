@@ -156,8 +156,8 @@ def application(clerk: Clerk) -> FastAPI:
 
 _ABOUT = (
     "Sign in with a client certificate whose holder has a role, or with `Authorization: Bearer TOKEN`. Refusals are problem details (RFC 9457); "
-    "`code` is one of docs/reference/errors.md. Writing requests may carry `Idempotency-Key`: asking again within 7 days gives the first answer, "
-    "without secrets."
+    "`code` is one of docs/reference/errors.md. What changes something may carry `Idempotency-Key`: asking again within 7 days gives the first answer, "
+    "without secrets. Where nothing is changed the header is not looked at."
 )
 
 

@@ -108,7 +108,8 @@ class Route(NamedTuple):
 
     @property
     def writes(self) -> bool:
-        return self.method != "GET"
+        """Whether it changes anything. What the scope `read` is enough for does not, however it is asked: then nothing is kept under an idempotency key."""
+        return self.method != "GET" and "read" not in self.scopes
 
 
 def not_above(ask: Ask, login: str) -> None:
