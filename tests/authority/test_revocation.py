@@ -224,6 +224,69 @@ def test_two_administrators_cannot_go_at_the_same_moment(admin: Administrator, c
             assert len(administrators(one)) == 1
 
 
+@contextlib.contextmanager
+def leaving_before(authority: Authority, name: str, leaves: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Somebody leaves in another process between what this one has looked at and its transaction of this name."""
+    begin = authority.ledger.db.transaction
+    done: list[object] = []
+
+    @contextlib.contextmanager
+    def late(named: str) -> Iterator[Any]:
+        if named == name and not done:
+            done.append(leaves())
+        with begin(named) as tx:
+            yield tx
+
+    with monkeypatch.context() as patch:
+        patch.setattr(authority.ledger.db, "transaction", late)
+        yield
+    assert done
+
+
+def test_who_leaves_at_the_same_moment_gets_neither_token_nor_role(admin: Administrator, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with admin.open(clock) as one, admin.open(clock) as other:
+        for login in ("ann", "bob"):
+            people.add(one, Holder(login, "person"))
+        access.set_roles(one, "ann", add=["administrator"])
+        access.set_roles(one, "bob", add=["operator"])
+        with leaving_before(other, "add token", lambda: revoke.leave(one, "bob"), monkeypatch), pytest.raises(Refused) as raised:
+            access.make_token(other, "bob", ["read", "revoke"])
+        assert (raised.value.code, raised.value.message, raised.value.hint) == ("holder-left", "bob has left", "gatekey people set bob --back")
+        assert access.tokens(one, "bob") == []
+        people.change(one, "bob", back=True)
+        with leaving_before(other, "set roles", lambda: revoke.leave(one, "bob"), monkeypatch), pytest.raises(Refused) as raised:
+            access.set_roles(other, "bob", add=["administrator"])
+        assert raised.value.code == "holder-left"
+        assert access.roles(one, "bob") == ()
+        with pytest.raises(Refused) as raised:
+            revoke.leave(one, "ann")
+        assert raised.value.code == "last-administrator"
+
+
+def test_a_role_that_goes_at_the_same_moment_is_in_no_token(admin: Administrator, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with admin.open(clock) as one, admin.open(clock) as other:
+        people.add(one, Holder("bob", "person"))
+        access.set_roles(one, "bob", add=["operator"])
+        goes = leaving_before(other, "add token", lambda: access.set_roles(one, "bob", remove=["operator"]), monkeypatch)
+        with goes, pytest.raises(Refused) as raised:
+            access.make_token(other, "bob", ["read"])
+        assert (raised.value.code, raised.value.hint) == ("scope-beyond-role", "the roles of bob allow: nothing")
+
+
+def test_who_has_left_is_no_remaining_administrator(admin: Administrator, house: Authority) -> None:
+    """Whatever her row says: an earlier version let somebody have the role who left at the same moment."""
+    for login in ("ann", "bob"):
+        people.add(house, Holder(login, "person"))
+        access.set_roles(house, login, add=["administrator"])
+    admin.sql("UPDATE holder SET left_at = 1 WHERE login = 'bob'")
+    assert access.is_last(house, "ann")
+    for deed in (revoke.leave, lose):
+        with pytest.raises(Refused) as raised:
+            deed(house, "ann")
+        assert raised.value.code == "last-administrator"
+    assert access.set_roles(house, "bob", remove=["administrator"]) == ()
+
+
 def lose(authority: Authority, login: str) -> object:
     return access.set_roles(authority, login, remove=["administrator"])
 

@@ -37,14 +37,20 @@ def set_roles(authority: Authority, login: str, *, add: Sequence[str] = (), remo
     holder = people.get(authority, login)
     if unknown := [role for role in (*add, *remove) if role not in ROLES]:
         raise Refused("bad-role", f"{unknown[0]!r} is not a role", hint=f"roles are {', '.join(ROLES)}")
-    if holder.left_at and add:
-        raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
     with authority.ledger.db.transaction("set roles") as tx:
+        if add:
+            _here(tx, holder.login)
         wanted = tuple(sorted({*rows.roles(tx, holder.login), *add} - set(remove)))
         if "administrator" in remove:
             keep_one(tx, holder.login)
         rows.set_roles(tx, holder.login, wanted, authority.actor, authority.now())
     return wanted
+
+
+def _here(tx: Transaction, login: str) -> None:
+    """Refuses who has left. Asked inside the transaction that gives: whoever leaves at the same moment must not come out of it with a role or a token."""
+    if rows.has_left(tx, login):
+        raise Refused("holder-left", f"{login} has left", hint=f"gatekey people set {login} --back")
 
 
 def keep_one(tx: Transaction, login: str, hint: str = "") -> None:
@@ -76,18 +82,18 @@ def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about
     holder = people.get(authority, login)
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
         raise Refused("bad-scope", f"{unknown[0]!r} is not a scope", hint=f"scopes are {', '.join(SCOPES)}")
-    allowed = scopes_of(roles(authority, holder.login))
-    if beyond := [scope for scope in scopes if scope not in allowed]:
-        raise Refused("scope-beyond-role", f"{holder.login} may not {beyond[0]}", hint=f"the roles of {holder.login} allow: {', '.join(allowed) or 'nothing'}")
     if not scopes or not 1 <= days <= MOST_DAYS:
         raise Refused("bad-scope", f"a token has one scope or more, and lives 1 to {MOST_DAYS} days")
-    if holder.left_at:
-        raise Refused("holder-left", f"{holder.login} has left", hint=f"gatekey people set {holder.login} --back")
     now = authority.now()
     token_id = authority.entropy.bytes(8).hex()
     secret = base64.b32encode(authority.entropy.bytes(25)).decode().lower()
     token = Token(token_id, holder.login, tuple(scope for scope in SCOPES if scope in scopes), about, now, now + days * DAY, 0, 0)
     with authority.ledger.db.transaction("add token") as tx:
+        _here(tx, holder.login)
+        allowed = scopes_of(rows.roles(tx, holder.login))
+        if beyond := [scope for scope in scopes if scope not in allowed]:
+            may = ", ".join(allowed) or "nothing"
+            raise Refused("scope-beyond-role", f"{holder.login} may not {beyond[0]}", hint=f"the roles of {holder.login} allow: {may}")
         rows.add_token(tx, token, _digest(secret), authority.actor)
     return token, f"{_PREFIX}{token_id}_{secret}"
 

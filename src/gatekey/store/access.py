@@ -19,8 +19,14 @@ def roles(tx: Transaction, login: str) -> tuple[str, ...]:
 
 
 def holders_of(tx: Transaction, role: str) -> tuple[str, ...]:
-    """Logins of everybody who has a role, sorted."""
-    return tuple(row[0] for row in tx.all("SELECT login FROM role WHERE role = :role ORDER BY login", role=role))
+    """Logins of everybody who has a role and has not left, sorted."""
+    sql = "SELECT r.login FROM role r JOIN holder h ON h.login = r.login WHERE r.role = :role AND h.left_at IS NULL ORDER BY r.login"
+    return tuple(row[0] for row in tx.all(sql, role=role))
+
+
+def has_left(tx: Transaction, login: str) -> bool:
+    """Whether a holder has left."""
+    return tx.one("SELECT 1 FROM holder WHERE login = :login AND left_at IS NOT NULL", login=login) is not None
 
 
 def set_roles(tx: Transaction, login: str, wanted: tuple[str, ...], actor: str, now: int) -> None:
