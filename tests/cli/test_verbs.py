@@ -491,6 +491,18 @@ def test_list_hides_what_the_service_issues_to_itself(admin: Administrator) -> N
     assert sorted(one["holder"] for one in shown) == ["gatekey-ocsp"] * 4 + ["gatekey-service", "localhost"]
 
 
+def test_a_whole_token_is_revoked_by_its_short_name(admin: Administrator) -> None:
+    admin("people", "add", "ann")
+    admin("people", "set", "ann", "--role", "auditor")
+    for _ in range(2):
+        admin("token", "add", "ann", "--scope", "read", "--out", "t")
+        secret = Path("t").read_text().strip()
+        assert admin("token", "revoke", secret).out == f"revoked  {secret.split('_')[1]}\n"
+        Path("t").unlink()
+    refused = admin("token", "revoke", secret, code=1)
+    assert secret.split("_")[2] not in refused.out + refused.err
+
+
 def test_list_for_programs_and_for_people(admin: Administrator) -> None:
     assert admin("list") == administrator.Answer(0, b"", "no certificates\n")
     admin("issue", "client", "ann", "--device", "laptop")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gatekey import app
 from gatekey.authority import access, people
 from gatekey.authority.standing import Standing
 from gatekey.errors import Refused
+from gatekey.keys import material
 from gatekey.model.access import SCOPES
 from gatekey.model.holder import Holder
 from gatekey.model.instants import DAY
 from gatekey.protocols import agents, decision
 from gatekey.protocols.api import table
 from gatekey.protocols.api.asking import Route
+from gatekey.protocols.api.gate import Gate
 from gatekey.protocols.message import Call, Peer
+from gatekey.web import logs
 from gatekey.x509.names import rfc2253
 from kit.desk import JSON, Desk, Told
 
@@ -125,6 +132,36 @@ def test_what_ends_while_it_is_in_use_ends_at_once(tmp_path: Path, scope: str) -
     assert desk.ask("boss", "POST", "/v1/people/c/leave", {}).status == 200
     assert [ask(desk, login, route).status for login in "abc"] == [401, 403, 401]
     assert ask(desk, "d", route).status not in (401, 403)
+    desk.close()
+
+
+def test_a_whole_token_in_the_path_is_revoked_and_told_nowhere(tmp_path: Path) -> None:
+    """An easy mistake; the path stands in logs, ours and others'."""
+    out = io.StringIO()
+    log = logs.Log("info", out)
+    desk = Desk(tmp_path)
+    desk.gate = Gate(desk.authority, material.make, app.outside(), refusal=functools.partial(app._tell_refusal, log))
+    short, secret = made(desk, "robot")
+    told = desk.ask("boss", "DELETE", f"/v1/tokens/{secret}", headers=())
+    assert (told.status, told.json["id"], bool(told.json["revoked_at"])) == (200, short, True)
+    part = secret.rpartition("_")[2]
+    for method, path, code in (
+        ("DELETE", f"/v1/tokens/{secret}", "no-token"),
+        ("GET", f"/v1/people/{secret}", "no-holder"),
+        ("GET", f"/v1/tokens?login={secret}", "no-holder"),
+        ("GET", f"/v1/people?{secret}=1", "bad-request"),
+        ("GET", f"/v1/bundle/{secret}", "no-file"),
+        ("POST", f"/v1/tokens/{secret}", "method-not-allowed"),
+        ("GET", f"/v1/{secret}", "no-route"),
+    ):
+        told = desk.ask("boss", method, path, headers=())
+        assert told.code == code
+        assert part not in told.body.decode()
+    assert len(out.getvalue().splitlines()) == 7
+    assert part not in out.getvalue()
+    assert json.loads(out.getvalue().splitlines()[0])["path"] == f"/v1/tokens/gkt_{short}***"
+    events = [event for event in desk.authority.reads.events(1) if event.action == "token.revoke"]
+    assert [event.subject for event in events] == [short]
     desk.close()
 
 

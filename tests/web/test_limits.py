@@ -109,6 +109,7 @@ def test_no_secret_and_no_flood_in_the_log() -> None:
     log.warning("refused", password="geheim", api_token="geheim", path="x" * 1000, line="a\nb\u2028c")
     log.failure("broken", ValueError("geheim"))
     log.failure("said", Misconfigured("x-code", "in our words", hint="do this"))
+    log.warning("refused", path="/v1/tokens/gkt_0123456789abcdef_geheim", message="nobody is called 'gkt_0123456789abcdef_geheim'")
     for _ in range(3 * MOST):
         log.warning("many")
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -116,6 +117,7 @@ def test_no_secret_and_no_flood_in_the_log() -> None:
     assert (lines[0]["password"], lines[0]["api_token"], len(lines[0]["path"])) == ("***", "***", 303)
     assert lines[1]["kind"] == "ValueError"
     assert (lines[2]["code"], lines[2]["message"], lines[2]["hint"]) == ("x-code", "in our words", "do this")
+    assert (lines[3]["path"], lines[3]["message"]) == ("/v1/tokens/gkt_0123456789abcdef***", "nobody is called 'gkt_0123456789abcdef***'")
     assert sum(line["event"] == "many" for line in lines) <= 2 * MOST
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import Refused
-from ..model.access import ROLES, SCOPES, Caller, Token, scopes_of
+from ..model.access import PREFIX, ROLES, SCOPES, Caller, Token, scopes_of, token_id
 from ..model.instants import DAY
 from ..store import access as rows
 from ..store.database import Transaction
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MOST_DAYS = 366
 #: A token is noted as used at most this often (seconds): a write per request would be too dear.
 _NOTE_EVERY = 3600
-_PREFIX = "gkt_"
 
 
 def roles(authority: Authority, login: str) -> tuple[str, ...]:
@@ -85,9 +84,9 @@ def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about
     if not scopes or not 1 <= days <= MOST_DAYS:
         raise Refused("bad-scope", f"a token has one scope or more, and lives 1 to {MOST_DAYS} days")
     now = authority.now()
-    token_id = authority.entropy.bytes(8).hex()
+    short = authority.entropy.bytes(8).hex()
     secret = base64.b32encode(authority.entropy.bytes(25)).decode().lower()
-    token = Token(token_id, holder.login, tuple(scope for scope in SCOPES if scope in scopes), about, now, now + days * DAY, 0, 0)
+    token = Token(short, holder.login, tuple(scope for scope in SCOPES if scope in scopes), about, now, now + days * DAY, 0, 0)
     with authority.ledger.db.transaction("add token") as tx:
         _here(tx, holder.login)
         allowed = scopes_of(rows.roles(tx, holder.login))
@@ -95,7 +94,7 @@ def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about
             may = ", ".join(allowed) or "nothing"
             raise Refused("scope-beyond-role", f"{holder.login} may not {beyond[0]}", hint=f"the roles of {holder.login} allow: {may}")
         rows.add_token(tx, token, _digest(secret), authority.actor)
-    return token, f"{_PREFIX}{token_id}_{secret}"
+    return token, f"{PREFIX}{short}_{secret}"
 
 
 def tokens(authority: Authority, login: str = "") -> list[Token]:
@@ -104,20 +103,25 @@ def tokens(authority: Authority, login: str = "") -> list[Token]:
         return rows.tokens(tx, people.get(authority, login).login if login else "")
 
 
-def revoke_token(authority: Authority, token_id: str) -> None:
-    """A token is worth nothing from now on. Raises NotFound."""
+def revoke_token(authority: Authority, text: str) -> str:
+    """A token is worth nothing from now on. `text`: its short name, or all of it, of which nothing else is looked at; answers with the short name.
+
+    Raises NotFound.
+    """
+    short = token_id(text)
     with authority.ledger.db.transaction("revoke token") as tx:
-        rows.revoke_token(tx, token_id, authority.actor, authority.now())
+        rows.revoke_token(tx, short, authority.actor, authority.now())
+    return short
 
 
 def caller_of_token(authority: Authority, text: str) -> Caller:
     """Whom a token speaks for; nobody when it is unknown, expired, revoked, or its holder has left. The secret is compared in constant time."""
-    token_id, _, secret = text.removeprefix(_PREFIX).partition("_")
+    short, _, secret = text.removeprefix(PREFIX).partition("_")
     with authority.ledger.db.read() as tx:
-        found = rows.find_token(tx, token_id)
+        found = rows.find_token(tx, short)
     now = authority.now()
     right = hmac.compare_digest(found[1] if found else "", _digest(secret))
-    if found is None or not right or found[0].revoked_at or not found[0].created_at <= now < found[0].expires_at or not text.startswith(_PREFIX):
+    if found is None or not right or found[0].revoked_at or not found[0].created_at <= now < found[0].expires_at or not text.startswith(PREFIX):
         return Caller()
     token = found[0]
     if now - token.used_at >= _NOTE_EVERY:

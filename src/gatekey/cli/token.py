@@ -65,15 +65,15 @@ def _used(one: Token) -> str:
 
 
 @token.command("revoke")
-@click.argument("token_id", metavar="TOKEN")
+@click.argument("text", metavar="TOKEN")
 @pass_session
-def revoke(session: Session, token_id: str) -> None:
+def revoke(session: Session, text: str) -> None:
     """A token is worth nothing from now on. TOKEN is its short name, as in the list."""
-    access.revoke_token(session.authority(writing=True), token_id)
+    revoked = access.revoke_token(session.authority(writing=True), text)
     if session.json:
-        say.as_json({"token": token_id, "revoked": True})
+        say.as_json({"token": revoked, "revoked": True})
     else:
-        say.result(f"revoked  {token_id}")
+        say.result(f"revoked  {revoked}")
 
 
 def _account(one: Token) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 #: What can be allowed. `read`: look at everything; `issue`: certificates and renewals; `revoke`: revoke, hold, leave; `people`: change people; `manage`: roles,
@@ -15,6 +16,12 @@ ROLES: dict[str, tuple[str, ...]] = {
     "administrator": ("read", "issue", "revoke", "people", "manage"),
     "proxy": ("decide",),
 }
+
+
+#: How a token begins: `gkt_ID_SECRET`.
+PREFIX = "gkt_"
+#: One that stands in other words, percent-encoded or not: what may be told of it, and what may not. `gkt_...` is none.
+_TOKEN = re.compile(r"(gkt(?:_|%5f)(?:[0-9a-f]{16}(?=_|%5f))?)(?!\.\.\.)[^\s'\"/?&;,)]+", re.IGNORECASE)
 
 
 class Caller(NamedTuple):
@@ -43,6 +50,21 @@ class Token(NamedTuple):
     expires_at: int
     revoked_at: int
     used_at: int
+
+
+def token_id(text: str) -> str:
+    """The short name of a token, out of that name or out of the whole token."""
+    return text.removeprefix(PREFIX).partition("_")[0] if text.startswith(PREFIX) else text
+
+
+def without_tokens(text: str) -> str:
+    """Words for a log or an answer: of a token that stands in them (in a path, where its short name was meant) nothing is left but that name."""
+    return _TOKEN.sub(_cut, text)
+
+
+def _cut(found: re.Match[str]) -> str:
+    rest = found[0][len(found[1]) :]
+    return found[0] if re.fullmatch(r"[0-9a-f]{16}", rest, re.IGNORECASE) else f"{found[1]}***"
 
 
 def scopes_of(roles: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from ..errors import GatekeyError, Refused
+from ..model.access import without_tokens
 
 
 class Peer(NamedTuple):
@@ -46,13 +47,13 @@ _STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "too-large": 413, "too-many
 
 
 def problem(error: GatekeyError, *, instance: str = "") -> Answer:
-    """Problem details (RFC 9457) for a refusal. `instance`: the id of the request."""
+    """Problem details (RFC 9457) for a refusal. `instance`: the id of the request. Answers are kept in others' logs: a token that was asked with is cut."""
     status = _STATUS_OF_CODE.get(error.code) or _STATUS[next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _STATUS)]
-    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": error.message, "status": status, "code": error.code}
+    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": without_tokens(error.message), "status": status, "code": error.code}
     if error.hint:
-        body["detail"] = error.hint
+        body["detail"] = without_tokens(error.hint)
     if isinstance(error, Refused) and len(error.reasons) > 1:
-        body["reasons"] = [{"code": reason.code, "message": reason.message, "hint": reason.hint} for reason in error.reasons]
+        body["reasons"] = [{"code": reason.code, "message": without_tokens(reason.message), "hint": without_tokens(reason.hint)} for reason in error.reasons]
     if instance:
         body["instance"] = instance
     return as_json(body, status=status, kind="application/problem+json")

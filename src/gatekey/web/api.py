@@ -191,7 +191,7 @@ def _extra(route: Route) -> dict[str, Any]:
 _WORDS = {
     "ref": "serial, fingerprint, login or e-mail",
     "login": "login or e-mail",
-    "id": "short name of a token",
+    "id": "short name of a token, or all of it",
     "name": "short name",
     "file": "name of a file of the bundle",
 }

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from ..errors import GatekeyError
+from ..model.access import without_tokens
 
 #: Words in the name of a fact that must not stand in a log.
 SECRET = ("password", "passphrase", "secret", "token", "authorization", "cookie", "pkcs12", "private")
@@ -23,12 +24,13 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """Takes out whatever is called like a secret; cuts what is long."""
+    """Takes out whatever is called like a secret, and tokens wherever they stand; cuts what is long."""
     for name, value in event.items():
         if any(word in name.lower() for word in SECRET):
             event[name] = "***"
-        elif isinstance(value, str) and len(value) > 300:
-            event[name] = value[:300] + "..."
+        elif isinstance(value, str):
+            told = without_tokens(value)
+            event[name] = told if len(told) <= 300 else told[:300] + "..."
     return event
 
 

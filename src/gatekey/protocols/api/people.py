@@ -153,8 +153,8 @@ def make_token(ask: Ask) -> Answer:
 
 def revoke_token(ask: Ask) -> Answer:
     """A token is worth nothing from now on."""
-    access.revoke_token(ask.authority, ask.path["id"])
-    found = next((one for one in access.tokens(ask.authority) if one.id == ask.path["id"]), None)
+    revoked = access.revoke_token(ask.authority, ask.path["id"])
+    found = next((one for one in access.tokens(ask.authority) if one.id == revoked), None)
     if found is None:
         raise NotFound("no-token", "there is no such token")
     return as_json(answers.token(found))
