@@ -14,10 +14,11 @@ from gatekey.authority import check, requests
 from gatekey.authority import issue as steps
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import Asked, Outcome, issue_each
-from gatekey.errors import Unavailable
+from gatekey.errors import Conflict, Unavailable
 from gatekey.keys import material
 from gatekey.lifecycle import Draft, Recorded, Signed
 from gatekey.model.holder import Holder
+from gatekey.model.names import Names
 from gatekey.ports import Signer
 from gatekey.store import admission
 from gatekey.store.audit import Event
@@ -26,6 +27,7 @@ from gatekey.store.dialect import SQLite
 from gatekey.testing import FakeClock
 from gatekey.x509 import signature
 from gatekey.x509.certificate import read_certificate
+from gatekey.x509.csr import encode_csr, read_csr
 
 
 @pytest.fixture
@@ -136,6 +138,47 @@ def test_what_policy_found_free_is_asked_again_when_it_is_recorded(authority: Au
     assert check.findings(authority) == []
 
 
+def machine(authority: Authority, name: str, *emails: str, profile: str = "device") -> Asked:
+    """A request that brings its own e-mails."""
+    key = material.make("p256")
+    request, holder = requests.from_csr(authority, profile, read_csr(encode_csr(Names(name, emails=emails), key.spki, "p256", key.sign)))
+    return Asked(request, holder, holder.alone)
+
+
+def test_an_e_mail_of_somebody_stands_in_nobody_elses_certificate(authority: Authority) -> None:
+    """Whatever the other is: an app that goes by e-mails would take the machine for her."""
+    assert codes(issue_each(authority, [asked(authority, "boss", email="boss@x.org"), asked(authority, "chief@x.org")])) == ["", ""]
+    for emails, said in (
+        (["boss@x.org"], "boss@x.org belongs to 'boss', and stands in nobody else's certificate"),
+        (["lamp@x.org", "BOSS@X.ORG"], "BOSS@X.ORG belongs to 'boss', and stands in nobody else's certificate"),
+        (["Chief@x.org"], "Chief@x.org is the login of 'chief@x.org', and stands in nobody else's certificate"),
+    ):
+        with pytest.raises(Conflict) as raised:
+            machine(authority, "lamp", *emails)
+        assert (raised.value.code, raised.value.message, raised.value.hint) == ("email-taken", said, "leave it out, or ask in that name")
+    assert codes(issue_each(authority, [machine(authority, "lamp", "lamp@x.org", "ops@x.org"), machine(authority, "bulb", "ops@x.org")])) == ["", ""]
+    assert codes(issue_each(authority, [machine(authority, "boss", "Boss@x.org", profile="client")])) == ["device-has-one"], "she may have it, of course"
+
+
+def test_an_e_mail_that_was_free_is_asked_again_when_it_is_recorded(authority: Authority) -> None:
+    """Also in one and the same batch; what is not spoilt is issued."""
+    late = [machine(authority, "lamp", "a@x.org", "boss@x.org"), machine(authority, "bulb", "chief@x.org"), machine(authority, "fan", "fan@x.org")]
+    batch = [asked(authority, "boss", email="boss@x.org"), asked(authority, "chief@x.org"), *late]
+    assert codes(issue_each(authority, batch)) == ["", "", "email-taken", "email-taken", ""]
+    assert codes(issue_each(authority, late[:2])) == ["email-taken", "email-taken"]
+    assert check.findings(authority) == []
+
+
+def test_a_machine_is_not_renewed_with_an_e_mail_that_is_somebodys_by_now(authority: Authority) -> None:
+    issue_each(authority, [machine(authority, "lamp", "boss@x.org")])
+    (old,) = authority.reads.by_holder("lamp")
+    waiting = Asked(*requests.renewal(authority, old, None))
+    assert codes(issue_each(authority, [asked(authority, "boss", email="boss@x.org")])) == [""]
+    assert codes(issue_each(authority, [waiting])) == ["email-taken"]
+    with pytest.raises(Conflict, match=r"boss@x\.org belongs to 'boss'"):
+        requests.renewal(authority, old, None)
+
+
 def test_servers_may_share_a_key(authority: Authority) -> None:
     batch = [Asked(*requests.server(authority, [f"{name}.example"], SHARED)) for name in ("a", "b")]
     assert codes(issue_each(authority, batch)) == ["", ""]
@@ -183,6 +226,10 @@ def test_a_batch_asks_the_ledger_a_few_questions(authority: Authority, monkeypat
     monkeypatch.setattr(SQLite, "execute", execute)
     assert codes(issue_each(authority, batch)) == [""] * size
     assert len(questions) <= 20, questions
+    machines = [machine(authority, f"m{number}", f"m{number}@example.com", "ops@example.com") for number in range(size)]
+    questions.clear()
+    assert codes(issue_each(authority, machines)) == [""] * size
+    assert len([one for one in questions if "holder WHERE lower(email)" in one]) == 1
 
 
 def test_trouble_with_the_ledger_is_everybodys(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,27 @@ def test_an_operator_cannot_become_an_administrator(tmp_path: Path) -> None:
     desk.close()
 
 
+def test_an_operator_gets_no_machine_with_an_administrators_e_mail(tmp_path: Path) -> None:
+    from gatekey.keys import material
+    from gatekey.model.names import Names
+    from gatekey.x509 import pem
+    from gatekey.x509.csr import encode_csr
+
+    desk = Desk(tmp_path)
+    assert desk.ask("boss", "PATCH", "/v1/people/boss", {"email": "boss@x.org"}).status == 200
+    for emails in (("boss@x.org",), ("dev9@x.org", "Boss@x.org")):
+        for profile, name in (("device", "dev9"), ("client", "dev9")):
+            key = material.make("p256")
+            text = pem.encode("CERTIFICATE REQUEST", encode_csr(Names(name, emails=emails), key.spki, "p256", key.sign)).decode()
+            told = desk.ask("olga", "POST", "/v1/certificates/sign", {"csr": text, "profile": profile})
+            assert (told.status, told.code) == (409, "email-taken"), (profile, emails)
+    for profile in ("device", "client"):
+        told = desk.ask("olga", "POST", "/v1/certificates/client", {"login": "dev9", "email": "boss@x.org", "profile": profile})
+        assert (told.status, told.code) == (409, "email-taken")
+    assert desk.ask("boss", "GET", "/v1/people/dev9").status == 404
+    desk.close()
+
+
 def test_nobody_but_an_administrator_touches_what_is_the_services(tmp_path: Path) -> None:
     """An operator, or whoever has his token, could otherwise keep the service from starting again, or its OCSP from answering."""
     from gatekey.authority import own, probe

@@ -11,7 +11,7 @@ from ..model.names import Names, host_problem, ip_address, login_problem
 from ..model.record import CertificateRecord
 from ..model.request import Request
 from ..model.status import HELD, REVOKED
-from ..store.people import other_email
+from ..store import people
 from ..x509.certificate import read_certificate
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def client(
     if known and known.kind != words.holder_kind:
         raise Conflict("holder-kind", f"{known.login!r} is a {known.kind} already, not a {words.holder_kind}", hint="choose another name")
     if known and email and known.email and known.email.lower() != email.lower():
-        raise other_email(known, email)
+        raise people.other_email(known, email)
     login = known.login if known else login
     email = known.email if known and known.email else email
     holder = Holder(login, words.holder_kind, name=name, email=email, groups=each_once(groups, "groups"))
@@ -120,7 +120,10 @@ def server_names(hosts: Sequence[str], ips: Sequence[str] = ()) -> Names:
 def from_csr(
     authority: Authority, profile_name: str, csr: Csr, *, days: int | None = None, door: str = "cli", device: str = "", idempotency: str = ""
 ) -> Asked:
-    """What a CSR asks for under a profile: its public key, common name and alternative names; never its extensions, usages or dates."""
+    """What a CSR asks for under a profile: its public key, common name and alternative names; never its extensions, usages or dates.
+
+    Raises Conflict for an e-mail that is not the holder's but somebody else's.
+    """
     profile = authority.profile(profile_name)
     asked = csr.names
     kind = profile.holder_kind if profile.kind != "ca" else "service"  # policy refuses what no ceremony makes
@@ -139,12 +142,21 @@ def from_csr(
     if kind == "person" and known and known.email and not names.emails:
         names = names._replace(emails=_emails(profile, known.email))
     if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
-        raise other_email(known, names.emails[0])
-    holder = Holder(known.login if known else login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
+        raise people.other_email(known, names.emails[0])
+    login = known.login if known else login
+    _refuse_anothers(authority, login, names.emails[1:] if kind == "person" else names.emails)
+    holder = Holder(login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
     request = Request(
         profile.name, names, csr.spki, holder.login, device, days, None, "csr", authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
     )  # fmt: skip
     return request, holder
+
+
+def _refuse_anothers(authority: Authority, login: str, emails: Sequence[str]) -> None:
+    """An e-mail of somebody else is in no certificate; the one e-mail of a person is compared when she is recorded. Raises Conflict."""
+    if emails:
+        with authority.ledger.db.read() as tx:
+            people.refuse_anothers(people.called(tx, [], emails), login, emails)
 
 
 def renewal(
@@ -171,6 +183,8 @@ def renewal(
     profile = authority.profile(old.profile)
     if known and known.kind == "person":
         names = names._replace(emails=_emails(profile, known.email))
+    else:
+        _refuse_anothers(authority, old.holder, names.emails)
     request = Request(
         profile.name, names, spki or certificate.spki, old.holder, old.device, days, None, proof, authority.actor, door, idempotency,
         renews=old.id, issuer=authority.issuer_for(profile),

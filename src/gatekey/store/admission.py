@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -61,13 +62,19 @@ def room(tx: Transaction, drafts: Sequence[tuple[Draft, Holder]], alone: Sequenc
     for key, login, kind in holders_of_keys(tx, keys):
         owners.setdefault(key, set()).add((login, kind))
     return Room(
-        people.called(tx, [holder for _, holder in drafts]),
+        people.called(tx, [holder for _, holder in drafts], [email for draft, holder in drafts for email in _emails(draft) if email != holder.email]),
         owners,
         {row[0] for row in tx.among("SELECT spki_sha256 FROM compromised_key WHERE spki_sha256 IN ({})", keys)},
         _taken(tx, [(draft.issuer, draft.number) for draft, _ in drafts]),
         live,
         set(),
     )
+
+
+def _emails(draft: Draft) -> list[str]:
+    """The e-mails in a draft: no other name has an @."""
+    names = str(draft.row["alternatives"])
+    return [name for name in json.loads(names) if "@" in name] if "@" in names else []
 
 
 def _taken(tx: Transaction, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -97,12 +104,13 @@ def newest_crl_number(tx: Transaction, issuer: str) -> int:
 def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, *, alone: bool) -> list[Event]:
     """Makes room for a draft: its holder and device are there, and nothing speaks against it. Answers with what to log.
 
-    Raises Refused (he left, the key was reported or is somebody else's, there is a certificate already, what it renews was taken away), Conflict, Unavailable
-    (in flight).
+    Raises Refused (he left, the key was reported or is somebody else's, there is a certificate already, what it renews was taken away), Conflict (also for
+    an e-mail of somebody else), Unavailable (in flight).
     """
     row, device = draft.row, str(draft.row["device"])
     requester, key = str(row["requester"]), row["idempotency"]
     stands, events = people.ensure(tx, holder, known.people, requester, now)
+    people.refuse_anothers(known.people, stands.login, _emails(draft))
     if device and device not in stands.devices:
         people.ensure_device(tx, stands.login, device, now)
         known.people.take(stands._replace(devices=(*stands.devices, device)))

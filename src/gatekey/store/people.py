@@ -80,10 +80,13 @@ class Called(NamedTuple):
             self.emails[holder.email.lower()] = holder.login
 
 
-def called(tx: Transaction, holders: Sequence[Holder]) -> Called:
-    """Asks for all of them at once. A login that looks like an e-mail is looked for among the e-mails too, and an e-mail among the logins."""
+def called(tx: Transaction, holders: Sequence[Holder], more: Sequence[str] = ()) -> Called:
+    """Asks for all of them at once. A login that looks like an e-mail is looked for among the e-mails too, and an e-mail among the logins.
+
+    `more`: further e-mails that somebody may have.
+    """
     logins = [holder.login for holder in holders]
-    emails = [holder.email for holder in holders if holder.email]
+    emails = [*(holder.email for holder in holders if holder.email), *more]
     mailboxes = [*emails, *(login for login in logins if "@" in login)]
     rows = tx.among("SELECT email, login FROM holder WHERE lower(email) IN ({lower}) AND email IS NOT NULL", mailboxes)
     return Called(named(tx, [*logins, *emails]), {email.lower(): login for email, login in rows})
@@ -191,6 +194,19 @@ def ensure_device(tx: Transaction, login: str, device: str, now: int) -> None:
     """The device is one of the holder's, if it was not."""
     if not tx.one("SELECT 1 FROM device WHERE login = :login AND device = :device", login=login, device=device):
         tx.insert("device", {"login": login, "device": device, "added_at": now})
+
+
+def refuse_anothers(known: Called, login: str, emails: Sequence[str]) -> None:
+    """An e-mail in a certificate speaks for whoever has it, or is called so: it stands in nobody else's. Raises Conflict."""
+    for email in emails:
+        named = known.logins.get(email.lower())
+        said = ""
+        if (other := known.emails.get(email.lower(), login)) != login:
+            said = f"belongs to {other!r}"
+        elif named and named.login != login:
+            said = f"is the login of {named.login!r}"
+        if said:
+            raise Conflict("email-taken", f"{email} {said}, and stands in nobody else's certificate", hint="leave it out, or ask in that name")
 
 
 def _refuse_taken(known: Called, holder: Holder) -> None:
