@@ -43,8 +43,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 @pytest.fixture(scope="module")
-def schema(desk: Desk) -> Any:
-    return schemathesis.openapi.from_asgi("/openapi.json", Signed(desk))
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """For questions that are drawn: one of them may revoke the administrator, since Hypothesis knows the words of our sources."""
+    made = Desk(tmp_path_factory.mktemp("drawn"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def schema(drawn: Desk) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", Signed(drawn))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +63,7 @@ def description(desk: Desk) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value))
 @pytest.mark.parametrize("route", table.ROUTES, ids=lambda route: str(route.name))
-def test_the_description_is_kept(schema: Any, desk: Desk, route: Route, mode: schemathesis.GenerationMode) -> None:
+def test_the_description_is_kept(schema: Any, drawn: Desk, route: Route, mode: schemathesis.GenerationMode) -> None:
     """What is as described is answered as described; what is not is refused (the negative mode breaks one thing at a time)."""
 
     @settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
@@ -64,7 +72,7 @@ def test_the_description_is_kept(schema: Any, desk: Desk, route: Route, mode: sc
         case.call_and_validate(checks=CHECKS)
 
     judge()
-    assert desk.faults == []
+    assert drawn.faults == []
 
 
 def test_the_description_is_openapi_3_1_of_every_route(description: dict[str, Any]) -> None:
