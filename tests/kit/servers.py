@@ -104,7 +104,9 @@ class Server:
     def write(self, text: str) -> None:
         """A new configuration, which counts from the next `reload` on."""
         self.text = text
-        self.file.write_text(self.whole(text))
+        fresh = self.file.with_name(f"{self.file.name}.new")  # an agent may reload at any moment: never half a file
+        fresh.write_text(self.whole(text))
+        fresh.replace(self.file)
 
     def whole(self, text: str) -> str:
         return text
