@@ -115,3 +115,21 @@ def test_the_path_of_a_socket_leaves_room_for_the_name_under_which_it_is_made() 
     assert config.listen_problem("unix:/" + "x" * 98) is None
     for text in ("unix:/" + "x" * 99, "unix:/" + "\u00e4" * 50, "unix:x"):
         assert "is not unix:/path of at most 99 characters" in str(config.listen_problem(text))
+
+
+@pytest.mark.parametrize("publish", ["published", "keys/x", "/home/ann/.gatekey/published", "../.gatekey/published"])
+def test_nothing_is_published_inside_the_home(publish: str) -> None:
+    with pytest.raises(Misconfigured, match="lies in the home, which nobody else may read; name a folder outside"):
+        config.parse(f'name = "Kitty"\npublish = "{publish}"\n', Path("/home/ann/.gatekey"))
+    for outside in ("/srv/published", "../published", "/home/ann/.gatekey-published"):
+        assert config.parse(f'name = "Kitty"\npublish = "{outside}"\n', Path("/home/ann/.gatekey")).publish
+
+
+def test_a_host_without_quotes_is_understood() -> None:
+    for table in ("[site.staff.example]\ngroups = []\n", "[site.a.staff.example]\ngroups = []\n"):
+        with pytest.raises(Misconfigured) as raised:
+            config.parse(f'name = "Kitty"\n{table}', Path("/home"))
+        host = table.partition("]")[0].removeprefix("[site.")
+        assert raised.value.facts["mistakes"] == [f'site: a host has dots, and stands in quotes therefore: [site."{host}"]']
+    with pytest.raises(Misconfigured, match=r"did you mean site\.HOST\.groups"):
+        config.parse('name = "Kitty"\n[site."staff.example"]\ngroup = []\n', Path("/home"))

@@ -14,7 +14,7 @@ from . import config as configuration
 from . import files, ports, profiles
 from .authority.authority import Authority, Say, constraints_for, silent
 from .config import Config
-from .errors import Conflict, GatekeyError, Misconfigured, Unavailable
+from .errors import Conflict, GatekeyError, Misconfigured, NotFound, Unavailable
 from .keys.files import FileKeyring
 from .model.instants import HOUR
 from .model.profile import Profile
@@ -160,6 +160,19 @@ def passphrase_from(path: Path) -> bytes:
     if not first:
         raise Misconfigured("passphrase-empty", f"the first line of {path} is empty", hint="write the passphrase there", path=str(path))
     return first
+
+
+def passphrase_in(path: Path) -> Passphrase:
+    """Reads the passphrase of the authority's keys from this file when it is needed. A file that is not there is no missing key: raises Misconfigured."""
+
+    def read() -> bytes:
+        try:
+            return passphrase_from(path)
+        except NotFound as missing:
+            hint = "look at --passphrase-file, GATEKEY_PASSPHRASE_FILE or passphrase-file in gatekey.toml, whichever names it"
+            raise Misconfigured("no-passphrase", f"there is no passphrase file {path}", hint=hint, path=str(path)) from missing
+
+    return read
 
 
 def passphrase_file(explicit: Path | None, config_file: Path | None) -> Path | None:

@@ -193,13 +193,16 @@ def parse(text: str, home: Path) -> Config:
     mistakes += [mistake for key, value in values.items() if (mistake := _mistake(key, value))]
     if not values.get("name"):
         mistakes.append("name: is missing; init writes it")
+    publish = _path(home, values.get("publish"))
+    if publish and (inside := os.path.normpath(os.path.abspath(publish))).startswith(f"{os.path.abspath(home)}{os.sep}"):
+        mistakes.append(f"publish: {inside} lies in the home, which nobody else may read; name a folder outside, such as /srv/gatekey/published")
     if mistakes:
         raise Misconfigured("config-mistake", f"{home / 'gatekey.toml'}: " + "; ".join(mistakes), path=str(home / "gatekey.toml"), mistakes=mistakes)
     return Config(
         home=home,
         name=values["name"],
         url=str(values.get("url", "")).rstrip("/"),
-        publish=_path(home, values.get("publish")),
+        publish=publish,
         passphrase_file=_path(home, values.get("passphrase-file")),
         unencrypted_keys=bool(values.get("unencrypted-keys", False)),
         values={key: value for key, value in values.items() if "." in key},
@@ -237,6 +240,11 @@ def _mistake(key: str, value: Any) -> str | None:
     known = known_key(key)
     if known.startswith("site.") and (problem := _site_problem(key[5:].rpartition(".")[0])):
         return f"{key}: {problem}"
+    if key.startswith("site.") and isinstance(value, dict):
+        host = key[5:]
+        while (inner := next(iter(value), "")) and isinstance(value[inner], dict):
+            host, value = f"{host}.{inner}", value[inner]
+        return f'site: a host has dots, and stands in quotes therefore: [site."{host}"]'
     if known not in KEYS:
         import difflib
 

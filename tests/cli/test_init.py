@@ -266,6 +266,8 @@ class TestRootsMovedAway:
         before = locked.print()
         answer = locked("issue", "client", "ann", code=3)
         assert "the key of people is not here" in answer.err
+        assert "people.key back into" in answer.err
+        assert "from a backup: nothing is issued without it" in answer.err
         assert locked.print() == before
         assert "the key of people is missing: nothing can be issued or revoked with it" in locked("store", "check", code=1).out
 
@@ -377,3 +379,17 @@ def test_the_kit_founds_as_init_does(template: Path) -> None:
         "audit.key", "authorities", "gatekey.toml", "keys", "ledger.db", "profiles",
     ]  # fmt: skip
     assert administrator.NAME == "Kitty CA"
+
+
+def test_a_passphrase_file_that_is_missing_is_no_missing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").touch(0o600)
+    Path("secret").write_text("a passphrase of many words\n")
+    assert typed("--home", "home", "init", "Kitty", "--passphrase-file", "secret").code == 0
+    monkeypatch.setenv("GATEKEY_PASSPHRASE_FILE", "/nope")
+    for verb in (("issue", "client", "ann"), ("crl", "--out", "people.crl"), ("doctor",), ("serve",)):
+        answer = typed("--home", "home", *verb)
+        said = answer.out + answer.err
+        assert answer.code, verb
+        assert "there is no passphrase file /nope" in said
+        assert "bring" not in said, said

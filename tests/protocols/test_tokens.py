@@ -75,6 +75,8 @@ def test_a_token_that_is_over_opens_nothing(desk: Desk, route: Route) -> None:
             assert (told.status, told.json["scopes"]) == (200, [])
         else:
             assert (told.status, told.code) == (401 if code == "sign-in" else 403, code), token
+            if code == "sign-in":  # and never which of these it is
+                assert told.json["title"] == "the token that was given is not in force: it is unknown, revoked, over, or its holder has left"
 
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=lambda route: str(route.name))

@@ -55,7 +55,7 @@ def test_the_examples_run(tmp_path: Path) -> None:
     told = done.stdout.split("--- next\n")
     for block, lines, wanted in zip(blocks, told, SAID, strict=True):
         assert [one for one in wanted if one not in lines] == [], block + lines
-    names = ("bob.p12", "bob.password", "app.example.key", "app.example.chain.crt", "ann.chain.crt", "bundle.zip")
+    names = ("bob.p12", "bob.password", "app.example.key", "app.example.chain.crt", "device/ann.chain.crt", "bundle.zip")
     assert [name for name in names if not (folder / name).stat().st_size] == []
     opened = subprocess.run(
         ["openssl", "pkcs12", "-in", "bob.p12", "-passin", "file:bob.password", "-nokeys", "-clcerts"], cwd=folder, capture_output=True, text=True

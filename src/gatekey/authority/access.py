@@ -122,7 +122,7 @@ def caller_of_token(authority: Authority, text: str) -> Caller:
     now = authority.now()
     right = hmac.compare_digest(found[1] if found else "", _digest(secret))
     if found is None or not right or found[0].revoked_at or not found[0].created_at <= now < found[0].expires_at or not text.startswith(PREFIX):
-        return Caller()
+        return Caller(way="token")
     token = found[0]
     if now - token.used_at >= _NOTE_EVERY:
         with authority.ledger.db.transaction("note token use") as tx:
@@ -140,9 +140,9 @@ def caller_of_certificate(authority: Authority, certificate: Certificate) -> Cal
             continue
         holder = authority.reads.holder(record.holder)
         if holder is None or holder.left_at:
-            return Caller()
+            break
         return Caller(holder.login, scopes_of(roles(authority, holder.login)), "certificate", record.not_after + 1)
-    return Caller()
+    return Caller(way="certificate")
 
 
 class Proxies:
@@ -173,10 +173,18 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+#: What is said to whoever is nobody. Nothing of why: a stranger must not learn whether what he has was ever good.
+_NOBODY = {
+    "none": "a client certificate with a role, or a token, is needed here",
+    "token": "the token that was given is not in force: it is unknown, revoked, over, or its holder has left",
+    "certificate": "the certificate that was shown is not in force here: it is revoked, held, over, of another authority, or its holder has left",
+}
+
+
 def need(caller: Caller, scope: str) -> None:
     """Raises Refused("sign-in") when nobody is there, Refused("forbidden") when the caller may not."""
     if not caller.login:
         hint = "gatekey people set LOGIN --role operator; gatekey token add LOGIN --scope read"
-        raise Refused("sign-in", "a client certificate with a role, or a token, is needed here", hint=hint)
+        raise Refused("sign-in", _NOBODY[caller.way], hint=hint)
     if not caller.may(scope):
         raise Refused("forbidden", f"{caller.login} may not do this", hint=f"it needs the scope {scope}", scope=scope)

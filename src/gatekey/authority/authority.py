@@ -168,11 +168,10 @@ class Authority:
         try:
             signer = self.keyring.open(name)
         except NotFound as missing:
-            raise Misconfigured(
-                "key-not-here",
-                f"the key of {name} is not here",
-                hint=f"bring {name}.key back into {self.config.home / 'keys'} for this step, then take it away again",
-            ) from missing
+            keys = self.config.home / "keys"
+            root = self.record(name).role == "root"
+            hint = f"bring {name}.key back into {keys}{' for this step, then take it away again' if root else ', from a backup: nothing is issued without it'}"
+            raise Misconfigured("key-not-here", f"the key of {name} is not here", hint=hint) from missing
         if not self._belongs(name, signer.spki):
             raise Misconfigured(
                 "wrong-key",

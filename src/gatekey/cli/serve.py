@@ -38,4 +38,4 @@ def serve(session: Session, unit: bool, sockets: bool) -> int:
         return 0
     said = config.load(session.place)
     found = app.passphrase_file(session.passphrase_file, said.passphrase_file)
-    return app.service(session.place, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
+    return app.service(session.place, passphrase=app.passphrase_in(found) if found else ask_passphrase)

@@ -45,7 +45,7 @@ class Session:
 
         said = config.load(self.place)
         found = app.passphrase_file(self.passphrase_file, said.passphrase_file)
-        authority = app.open_authority(said, passphrase=(lambda: app.passphrase_from(found)) if found else ask_passphrase)
+        authority = app.open_authority(said, passphrase=app.passphrase_in(found) if found else ask_passphrase)
         if writing:
             from ..authority.reconcile import catch_up, clock_problem, reconcile
 

@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"(gkt(?:_|%5f)(?:[0-9a-f]{16}(?=_|%5f))?)(?!\.\.\.)[^\s'\"/
 
 
 class Caller(NamedTuple):
-    """Who asks. `login` "" for nobody. `scopes` is all that this caller may, however it signed in. `way`: certificate, token or none.
+    """Who asks. `login` "" for nobody. `scopes` is all that this caller may, however it signed in. `way`: certificate, token or none, also of nobody's.
 
     `until`: when that certificate or token ends (POSIX seconds, the first at which it counts no more); 0 for nobody.
     """
