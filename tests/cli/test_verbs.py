@@ -503,6 +503,21 @@ def test_a_whole_token_is_revoked_by_its_short_name(admin: Administrator) -> Non
     assert secret.split("_")[2] not in refused.out + refused.err
 
 
+def test_a_token_takes_the_place_of_a_file_with_force_only(admin: Administrator) -> None:
+    admin("people", "add", "ann")
+    admin("people", "set", "ann", "--role", "auditor")
+    words = ("token", "add", "ann", "--scope", "read", "--out", "t")
+    admin(*words)
+    Path("t").chmod(0o644)
+    before = Path("t").read_text()
+    assert "or say --force" in admin(*words, code=1).err
+    assert Path("t").read_text() == before
+    admin(*words, "--force")
+    assert Path("t").read_text() != before
+    assert Path("t").stat().st_mode & 0o777 == 0o600
+    assert "--force goes with --out" in admin(*words[:-2], "--force", code=2).err
+
+
 def test_list_for_programs_and_for_people(admin: Administrator) -> None:
     assert admin("list") == administrator.Answer(0, b"", "no certificates\n")
     admin("issue", "client", "ann", "--device", "laptop")

@@ -8,7 +8,7 @@ from ..authority import access
 from ..model.access import SCOPES, Token
 from ..model.instants import day, iso
 from . import say
-from .session import Family, Session, no_stdout, pass_session
+from .session import Family, Session, no_stdout, pass_session, refuse_without
 
 
 @click.group("token", cls=Family)
@@ -22,19 +22,22 @@ def token() -> None:
 @click.option("--about", default="", metavar="TEXT", help="What it is for.")
 @click.option("--days", type=int, default=90, show_default=True, help="How long it is good.")
 @click.option("--out", type=click.Path(dir_okay=False), metavar="F", callback=no_stdout, help="Write it there (0600) instead of showing it.")
+@click.option("--force", is_flag=True, help="With --out: overwrite a file that exists.")
 @pass_session
-def add(session: Session, login: str, scopes: tuple[str, ...], about: str, days: int, out: str | None) -> None:
+def add(session: Session, login: str, scopes: tuple[str, ...], about: str, days: int, out: str | None, force: bool) -> None:
     """Make a token for a holder. It is told this once: only its hash is kept."""
     from pathlib import Path
 
     from .. import files
 
+    if not out:
+        refuse_without({"--force": force}, "--out")
     authority = session.authority(writing=True)
     if out:
-        files.absent([Path(out)])
+        files.absent([Path(out)], force=force)
     made, secret = access.make_token(authority, login, scopes, about=about, days=days)
     if out:
-        files.create(Path(out), f"{secret}\n".encode(), files.PRIVATE)
+        files.put(Path(out), f"{secret}\n".encode(), files.PRIVATE, force=force)
     else:
         say.words(f"token {made.id}:  {secret}")
         session.words("it is shown this once; send it as  Authorization: Bearer TOKEN")
