@@ -518,6 +518,18 @@ def test_a_token_takes_the_place_of_a_file_with_force_only(admin: Administrator)
     assert "--force goes with --out" in admin(*words[:-2], "--force", code=2).err
 
 
+@pytest.mark.parametrize("option", ["--name", "--display"])
+def test_a_display_name_has_two_spellings(admin: Administrator, option: str) -> None:
+    """One of them is in each help."""
+    for words in ("issue client ann", "people add bob", "people set bob"):
+        admin(*words.split(), option, f"Nöämi {words}")
+        assert admin("people", "show", words.split()[-1], "--json").json["name"] == f"Nöämi {words}"
+        shown = admin(*words.split()[:2], "--help").out
+        assert ("--name TEXT" in shown) != ("--display TEXT" in shown)
+    admin("people", "set", "bob", option, "")
+    assert admin("people", "show", "bob", "--json").json["name"] == ""
+
+
 def test_list_for_programs_and_for_people(admin: Administrator) -> None:
     assert admin("list") == administrator.Answer(0, b"", "no certificates\n")
     admin("issue", "client", "ann", "--device", "laptop")

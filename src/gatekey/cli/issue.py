@@ -62,6 +62,7 @@ def issue() -> None:
 @click.argument("name")
 @click.option("--email", default="", help="Goes into the certificate; unique per person.")
 @click.option("--display", default="", metavar="TEXT", help="What the person is called, in any script.")
+@click.option("--name", "display", default="", hidden=True)  # as people add and set have it
 @click.option("--device", default="", help="For which device: one certificate per person and device.")
 @click.option("--group", "groups", multiple=True, metavar="G", help="Puts the person into a group. May be repeated.")
 @click.option("--profile", default="client", show_default=True, metavar="P", help="Under which words: client-short, device, or one of your own for clients.")
