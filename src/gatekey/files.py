@@ -44,6 +44,13 @@ def explain(error: OSError, path: Path | str) -> GatekeyError:
             return Unavailable("disk-error", f"{path}: {error.strerror or error}", path=str(path))
 
 
+def _explain_making(error: OSError, path: Path) -> GatekeyError:
+    """The same where something is to be made: `there is no such file` is then what file systems say that take nothing new, such as /proc."""
+    if error.errno == errno.ENOENT:
+        return Misconfigured("unwritable", f"{path} cannot be made: its folder takes nothing new", hint="choose another place", path=str(path))
+    return explain(error, path)
+
+
 def read(path: Path, limit: int = MAX_INPUT) -> bytes:
     """The whole file. Raises NotFound, Malformed (a folder, too large) or Misconfigured (not allowed)."""
     try:
@@ -216,7 +223,7 @@ def stage(path: Path, data: bytes, mode: int = PUBLIC) -> Staged:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     except OSError as error:
         _unmake(made)
-        raise explain(error, path) from error
+        raise _explain_making(error, path) from error
 
 
 def _hidden(path: Path, data: bytes, mode: int) -> Path:
@@ -265,7 +272,7 @@ def alone(place: Path) -> Iterator[None]:
         folders(place)
         handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
     except OSError as error:
-        raise explain(error, place) from error
+        raise _explain_making(error, place) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -94,7 +94,7 @@ def check(holder: Holder) -> None:
     """Refuses a person whose words cannot stand where they must, with all reasons."""
     reasons = []
     if problem := login_problem(holder.login):
-        reasons.append(Reason("bad-login", problem, "for example ann or ann-miller"))
+        reasons.append(Reason("bad-login", problem, "for example ann or ann-miller; the display name (--name) may be in any script"))
     if holder.email and (problem := email_problem(holder.email)):
         reasons.append(Reason("bad-email", problem))
     reasons += [Reason("bad-word", problem) for word in (*holder.groups, *holder.devices) if (problem := word_problem(word))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def client(
     """
     words = profile_of(authority, profile, "client")
     if problem := login_problem(login):
-        raise Refused("bad-login", problem, hint="for example ann or ann-miller; the display name may have any characters: gatekey people set LOGIN --name ...")
+        raise Refused("bad-login", problem, hint="for example ann or ann-miller; the display name may be in any script: gatekey people set LOGIN --name ...")
     known = authority.reads.holder(login)
     if known and known.kind != words.holder_kind:
         raise Conflict("holder-kind", f"{known.login!r} is a {known.kind} already, not a {words.holder_kind}", hint="choose another name")
@@ -159,6 +160,18 @@ def _refuse_anothers(authority: Authority, login: str, emails: Sequence[str]) ->
             people.refuse_anothers(people.called(tx, [], emails), login, emails)
 
 
+def _anew(old: CertificateRecord) -> str:
+    """The command that gives the same holder another certificate."""
+    kind = "server" if old.kind == "server" else "client"
+    names = [old.common_name or old.holder, *old.alternatives] if kind == "server" else [old.holder]
+    words = ["gatekey", "issue", kind, *dict.fromkeys(names)]
+    if old.profile != kind:
+        words += ["--profile", old.profile]
+    if kind == "client" and old.device:
+        words += ["--device", old.device]
+    return shlex.join(words)
+
+
 def renewal(
     authority: Authority,
     old: CertificateRecord,
@@ -174,7 +187,7 @@ def renewal(
     standing = old.status(now)
     if standing in (REVOKED, HELD):
         word = "held" if standing == HELD else f"revoked ({old.revoked_reason})"
-        hint = f"gatekey unhold {old.serial}" if standing == HELD else "issue a new one with a new key"
+        hint = f"gatekey unhold {old.serial}" if standing == HELD else f"issue a new one with a new key: {_anew(old)}"
         raise Refused("renew-revoked", f"{old.title} ({old.serial}) is {word} and cannot be renewed", hint=hint)
     certificate = read_certificate(authority.ledger.der(old.id))
     general = certificate.names

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from ..errors import Refused
+from ..errors import NotFound, Refused
 from ..ports import SystemClock, SystemEntropy
 from ..x509.certificate import Certificate, read_certificate
 from ..x509.names import common_name, display
@@ -65,7 +66,7 @@ def p12(
         refuse_without({"--device": device}, "--for apple: the other files do not say for which device they are")
     if target == "pem":
         refuse_without({"--password-file": password_file}, "a file that has a password; with --for pem the key is not encrypted")
-    held = [read_certificate(der) for der in certificates(cert)]
+    held = [read_certificate(der) for der in _named(cert)]
     beside = cert.with_name(f"{cert.name.removesuffix('.crt')}.chain.crt")
     complete = chain is not None or len(held) > 1 or cert.name.endswith(".chain.crt") or beside.is_file()
     if chain or (len(held) == 1 and beside.is_file()):
@@ -98,6 +99,17 @@ def p12(
         say.as_json({"file": str(place), "target": target})
     else:
         say.result(str(place))
+
+
+def _named(cert: Path) -> list[bytes]:
+    """The certificates in the file CERT. Where there is none, it may have been a login that was meant."""
+    try:
+        return certificates(cert)
+    except NotFound as missing:
+        ref = cert.name.removesuffix(".crt").removesuffix(".chain")
+        missing.message = f"there is no file {cert}"
+        missing.hint = f"CERT is a file; from what the authority knows: gatekey show {shlex.quote(ref)} --pem > {shlex.quote(f'{ref}.crt')}"
+        raise
 
 
 def _ours(session: Session, leaf: Certificate) -> list[Certificate]:

@@ -122,7 +122,7 @@ def login_problem(login: str) -> str | None:
     if not login:
         return "the login is empty"
     if not login.isascii():
-        return f"{login!r} has characters beyond ASCII; the login is what web servers read, the display name may have any"
+        return f"{login!r} has characters beyond ASCII; a login is letters, digits and the characters . _ @ - and space"
     if len(login) > MAX_COMMON_NAME:
         return f"{login[:30]!r}... is longer than the {MAX_COMMON_NAME} characters of a login"
     if not _LOGIN.fullmatch(login):

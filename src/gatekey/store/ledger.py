@@ -167,7 +167,8 @@ class Ledger:
             state, revoked_at, was, key = row
             if state == "abandoned" or (revoked_at is not None and (was == reason or (was != HOLD and reason != "key-compromise"))):
                 word = "held" if was == HOLD else "revoked"
-                raise Conflict("already-revoked", f"{which.serial} is {word} already ({was or 'abandoned'})", serial=which.serial)
+                hint = _already(which.serial, was or "abandoned")
+                raise Conflict("already-revoked", f"{which.serial} is {word} already ({was or 'abandoned'})", hint=hint, serial=which.serial)
             rows = [which]
             if reason == "key-compromise":
                 self._bar_key(tx, key, at, actor)
@@ -348,6 +349,17 @@ def _count(tx: Transaction, table: str) -> int:
 def _next_revocation(tx: Transaction) -> int:
     row = tx.one("SELECT max(number) FROM revocation_log")
     return int(row[0] or 0) + 1 if row else 1
+
+
+def _already(serial: str, was: str) -> str:
+    """What can still be done with a certificate that was taken away. `was`: its reason, or abandoned."""
+    if was == HOLD:
+        return f"gatekey unhold {serial} gives it back; gatekey revoke {serial} takes it away for good"
+    if was == "abandoned":
+        return "it was never signed, so there is nothing to take away"
+    if was == "key-compromise":
+        return "this is for good, and its key is never certified again"
+    return f"this is for good, and its reason stays; only if its key is in wrong hands: gatekey revoke {serial} --reason key-compromise"
 
 
 def _certificate(tx: Transaction, which: CertificateId) -> Any:
