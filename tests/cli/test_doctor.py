@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gatekey import app
-from gatekey.authority import bundle, health
+from gatekey import app, config
+from gatekey.authority import bundle, health, jobs
+from gatekey.jobs import tasks
 from gatekey.keys import material
 from gatekey.testing import FakeClock
 from kit import administrator
@@ -110,6 +113,28 @@ class TestTheConfigurationOfTheService:
         lines = [line.split()[0] for line in named.splitlines() if line.startswith("    ") and not line.startswith("     ")]
         assert sorted(lines) == sorted(admin("doctor", "--json").json["checks"])
         assert all(word in told for word in ("view", "ocsp", "certificate"))
+
+
+def test_a_sentence_stands_once() -> None:
+    said = health.Finding(health.WARN, "nothing gives it", "say it")
+    worst = health.worst([said, health.Finding(health.FAIL, "gone"), said, health.Finding(health.OK)])
+    assert worst == health.Finding(health.FAIL, "gone; nothing gives it", "say it")
+
+
+def test_jobs_that_have_something_to_do(admin: Administrator, tmp_path: Path) -> None:
+    """With the time first: what failed then may be mended since. What is configured no more is not shown."""
+    with contextlib.closing(app.open_authority(config.load(admin.home))) as authority:
+        for name, outcome in (("publish", "failed: there is no /nowhere"), ("reminders", "told 3"), ("crl-refresh", tasks.refresh_crls(authority))):
+            jobs.claim(authority, name, 60)
+            jobs.finish(authority, name, 60, outcome)
+    told = admin("doctor").err
+    assert re.fullmatch(r"job crl-refresh, last run \d{4}-\S+Z: every CRL is fresh, none was signed\n", told)
+    assert [one["name"] for one in admin("doctor", "--json").json["jobs"]] == ["crl-refresh"]
+    with (admin.home / "gatekey.toml").open("a") as file:
+        file.write(f'publish = "{tmp_path / "published"}"\n[mail]\nserver = "post.example:587"\nfrom = "ca@example.com"\n')
+    lines = admin("doctor", code=1).err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["job crl-refresh", "job publish", "job reminders"]
+    assert lines[1].endswith("Z: failed: there is no /nowhere")
 
 
 def another_key(admin: Administrator, name: str) -> None:

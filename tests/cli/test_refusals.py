@@ -275,7 +275,10 @@ REFS = [
     row("unhold dora", "dora has left"),
     row("revoke ann --reason certificate-hold", "'certificate-hold' is not one of", code=2),
     row("revoke ann --reason remove-from-crl", "'remove-from-crl' is not one of", code=2),
-    row("renew carl --out new", "carl ({carl}) is revoked (superseded) and cannot be renewed", "issue a new one with a new key: gatekey issue client carl --device laptop\n"),
+    row(
+        "renew carl --out new",
+        "carl ({carl}) is revoked (superseded) and cannot be renewed", "issue a new one with a new key: gatekey issue client carl --device laptop\n",
+    ),
     row("renew bob --out new", "bob ({bob}) is held and cannot be renewed", "gatekey unhold {bob}"),
     row("renew dora --out new", "cannot be renewed"),
     row("revoke {people}", "{people} is the certificate of the authority people", "an authority is not revoked like a leaf"),

@@ -33,11 +33,11 @@ class Finding(NamedTuple):
 
 
 def worst(findings: list[Finding]) -> Finding:
-    """One finding out of several: the worst one's state, and all that is to be said."""
+    """One finding out of several: the worst one's state, and all that is to be said, each sentence once."""
     bad = sorted((one for one in findings if one.state != OK), key=lambda one: one.state != FAIL)
     if not bad:
         return Finding(OK)
-    return Finding(bad[0].state, "; ".join(one.message for one in bad), "; ".join(dict.fromkeys(one.remedy for one in bad if one.remedy)))
+    return Finding(bad[0].state, "; ".join(dict.fromkeys(one.message for one in bad)), "; ".join(dict.fromkeys(one.remedy for one in bad if one.remedy)))
 
 
 def ledger(authority: Authority) -> Finding:
@@ -139,11 +139,20 @@ def findings(authority: Authority) -> dict[str, Finding]:
     return found
 
 
+def jobs(authority: Authority) -> list[tuple[str, int, int, str]]:
+    """Every job that has something to do: name, when it is due, when it last ended (0: never), and how. Rows of what is configured no more stay behind."""
+    config = authority.config
+    idle = {"publish"} if config.publish is None else set()
+    if not (config.text("mail.server") or config.text("webhook.url")):
+        idle.add("reminders")
+    return [row for row in job_rows.states(authority) if row[0] not in idle]
+
+
 def as_dict(authority: Authority, found: dict[str, Finding]) -> dict[str, Any]:
     """Findings and jobs as JSON has them."""
-    jobs = job_rows.states(authority)
+    rows = jobs(authority)
     return {
         "ready": all(finding.state != FAIL for finding in found.values()),
         "checks": {name: finding._asdict() for name, finding in found.items()},
-        "jobs": [{"name": name, "due_at": iso(due), "done_at": iso(done) if done else None, "outcome": outcome} for name, due, done, outcome in jobs],
+        "jobs": [{"name": name, "due_at": iso(due), "done_at": iso(done) if done else None, "outcome": outcome} for name, due, done, outcome in rows],
     }

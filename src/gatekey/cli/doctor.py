@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ..authority import health
-from ..authority import jobs as job_rows
 from ..model.instants import iso
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
@@ -40,7 +39,7 @@ def doctor(session: Session) -> None:
             say.result(f"{finding.state.ljust(5)} {name}{f': {finding.message}' if finding.message else ''}")
             if finding.remedy and finding.state != health.OK:
                 say.result(f"      {finding.remedy}")
-        for name, _, done, outcome in job_rows.states(authority):
-            session.words(f"job {name}: {outcome or 'not run yet'}{f', {iso(done)}' if done else ''}")
+        for name, _, done, outcome in health.jobs(authority):
+            session.words(f"job {name}, {f'last run {iso(done)}: {outcome}' if done else 'not run yet'}")
     if any(finding.state == health.FAIL for finding in found.values()):
         raise click.exceptions.Exit(1)

@@ -30,7 +30,8 @@ def refresh_crls(authority: Authority) -> str:
             signed.append(record.name)
     if authority.config.publish:
         bundle.publish(authority, authority.config.publish)
-    return f"signed the CRLs of {', '.join(signed) or 'nobody'}{f'; keys away: {chr(44).join(away)}' if away else ''}"
+    said = f"signed the CRLs of {', '.join(signed)}" if signed else "every CRL is fresh, none was signed"
+    return f"{said}{f'; keys away: {chr(44).join(away)}' if away else ''}"
 
 
 def close_drafts(authority: Authority) -> str:
