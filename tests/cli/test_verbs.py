@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -528,6 +529,31 @@ def test_a_display_name_has_two_spellings(admin: Administrator, option: str) -> 
         assert ("--name TEXT" in shown) != ("--display TEXT" in shown)
     admin("people", "set", "bob", option, "")
     assert admin("people", "show", "bob", "--json").json["name"] == ""
+
+
+def test_a_renewed_person_is_told_how_it_reaches_the_browser(admin: Administrator) -> None:
+    admin("issue", "client", "bob miller")
+    admin("issue", "server", "app.example")
+    said = admin("renew", "bob miller", "--out", "r1").err
+    line = "gatekey p12 'r1/bob miller.crt' --key 'bob miller.key' --out 'r1/bob miller.p12'"
+    assert f"next: {line}, for the browser" in said
+    admin(*shlex.split(line)[1:])
+    assert Path("r1/bob miller.p12").is_file()
+    for words in ("renew app.example --out r1", "renew {bob} --new-key --out r2", "renew {bob} --out r3 --quiet"):
+        serial = admin.serial("r1/bob miller.crt")
+        assert "next:" not in admin(*words.format(bob=serial).split()).err
+
+
+def test_another_live_certificate_of_a_server_is_told(admin: Administrator) -> None:
+    first = admin("issue", "server", "app.example", "--json").json["serial"]
+    said = admin("issue", "server", "app.example", "--out", "second").err
+    assert f"app.example has another live certificate: {first} until " in said
+    assert f"gatekey revoke {first} --reason superseded" in said
+    third = admin("issue", "server", "app.example", "--out", "third").err
+    assert "and 1 more (gatekey list --holder app.example)" in third
+    for place in (first, "second/app.example.crt", "third/app.example.crt"):
+        admin("revoke", place)
+    assert "another" not in admin("issue", "server", "app.example", "--out", "fourth").err
 
 
 def test_list_for_programs_and_for_people(admin: Administrator) -> None:

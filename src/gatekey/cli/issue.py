@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,7 @@ def issue() -> None:
 @click.argument("name")
 @click.option("--email", default="", help="Goes into the certificate; unique per person.")
 @click.option("--display", default="", metavar="TEXT", help="What the person is called, in any script.")
-@click.option("--name", "display", default="", hidden=True)  # as people add and set have it
+@click.option("--name", "display", default="", hidden=True, help="The same as --display.")
 @click.option("--device", default="", help="For which device: one certificate per person and device.")
 @click.option("--group", "groups", multiple=True, metavar="G", help="Puts the person into a group. May be repeated.")
 @click.option("--profile", default="client", show_default=True, metavar="P", help="Under which words: client-short, device, or one of your own for clients.")
@@ -280,9 +281,22 @@ def issue_server(
     request, holder = requests.server(
         authority, hosts, spki, ips=ips, days=days, proof=proof, idempotency=authority.entropy.bytes(16).hex(), profile=profile
     )
-    report(session, authority, _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force)))
+    made = _complete(session, authority, request, holder, key, to, Wishes(out=out, force=force))
+    report(session, authority, made)
+    _say_others(session, authority, holder.login, made.released)
     if any(is_ml_dsa(kind) for kind in (key.key_type if key else "", authority.issuing(request.issuer).key_type)):
         say.warn(f"web servers read {to.chain.name} with OpenSSL {ML_DSA_OPENSSL} or later only (Debian 12 has 3.0), and few browsers take it")
+
+
+def _say_others(session: Session, authority: Authority, login: str, released: Released) -> None:
+    """Nodes of one server may have a certificate each, so it is no refusal; but one that nobody remembers is good as well."""
+    now = authority.now()
+    live = [one for one in authority.reads.by_holder(login) if one.status(now) == "valid" and one.id != released.id and not one.of_service]
+    if live:
+        last = max(live, key=lambda one: one.not_after)
+        more = f", and {len(live) - 1} more (gatekey list --holder {shlex.quote(login)})" if len(live) > 1 else ""
+        session.words(f"{login} has another live certificate: {last.serial} until {day(last.not_after)}{more}")
+        session.words(f"if nothing uses it any more: gatekey revoke {last.serial} --reason superseded")
 
 
 @click.command("sign", cls=Verb)
@@ -414,6 +428,9 @@ def renew(
         report(session, authority, Made(released, [str(to.crt), str(to.chain), *made]))
     else:
         report(session, authority, _complete(session, authority, request, holder, key, to, wishes))
+    if old.kind == "person" and not with_file:
+        crt, its_key, file = (shlex.quote(str(path)) for path in (to.crt, deliver.places(Path(), old.title).key, to.p12))
+        session.words(f"next: gatekey p12 {crt} --key {its_key} --out {file}, for the browser, which takes certificate and key together")
     session.words(f"the one before ({old.serial}) stays valid until {day(old.not_after)}; take it away with: gatekey revoke {old.serial} --reason superseded")
 
 

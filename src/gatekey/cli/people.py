@@ -26,7 +26,7 @@ def people() -> None:
 @people.command("add")
 @click.argument("login")
 @click.option("--name", default="", metavar="TEXT", help="What the person is called, in any script.")
-@click.option("--display", "name", default="", hidden=True)  # as issue client has it
+@click.option("--display", "name", default="", hidden=True, help="The same as --name.")
 @click.option("--email", default="", help="Unique; goes into certificates.")
 @click.option("--group", "groups", multiple=True, metavar="G", help="May be repeated.")
 @click.option("--device", "devices", multiple=True, metavar="D", help="May be repeated.")
@@ -69,7 +69,7 @@ def show(session: Session, login: str) -> None:
 @people.command("set")
 @click.argument("login")
 @click.option("--name", metavar="TEXT", help="The new display name.")
-@click.option("--display", "name", hidden=True)
+@click.option("--display", "name", hidden=True, help="The same as --name.")
 @click.option("--email", help="The new e-mail; certificates carry it from the next one on.")
 @click.option("--group", "groups", multiple=True, metavar="G", help="Add to this group.")
 @click.option("--no-group", "no_groups", multiple=True, metavar="G", help="Take out of this group.")
