@@ -52,7 +52,24 @@ def test_once(web: Web) -> None:
     assert "gatekey agent: revocation 0 is in force" in done.err
     assert web.host.files == new
     again = web("--once")
-    assert (again.code, again.out, again.err) == (0, "", "")
+    assert (again.code, again.out, again.err) == (0, "", "gatekey agent: revocation 0 is in force, nothing new\n")
+    quiet = web("--once", "--quiet", "--json")
+    assert (quiet.code, json.loads(quiet.out)["health"], quiet.err) == (0, "ok", "")
+
+
+def test_once_finds_a_command_that_cannot_be_run(web: Web) -> None:
+    """Before it is needed, though there is nothing new."""
+    web.host.town.publish()
+    assert web("--once").code == 0
+    right = web.file.read_text()
+    for key in ("check", "reload"):
+        web.file.write_text(re.sub(rf"(?m)^{key} = .*$", f'{key} = ["/nowhere/nginx", "-t"]', right))
+        wrong = web("--once")
+        assert (wrong.code, "there is no program /nowhere/nginx on this machine" in wrong.err, "nothing new" in wrong.err) == (4, True, False)
+        assert web("status").code == 1
+    web.file.write_text(right)
+    assert "all is well again" not in web("--once").err
+    assert web("status").code == 0
 
 
 def test_quiet_and_json(web: Web) -> None:

@@ -88,7 +88,7 @@ def _run(session: Session, config: Config, once: bool, older: bool, root: str | 
     try:
         if not once:
             return serve(worker, source, _notify)
-        problem = worker.settle(allowed)
+        problem = worker.settle(allowed, asked=True)
         tell(worker.status, source)
         if session.json:
             say.as_json(worker.status.as_dict())

@@ -82,18 +82,23 @@ class Agent:
         """How things stand after the last `settle`."""
         return self._status
 
-    def settle(self, allowed: Allowed = NOTHING) -> GatekeyError | None:
+    def settle(self, allowed: Allowed = NOTHING, *, asked: bool = False) -> GatekeyError | None:
         """Brings the server to what is published, or says why not. A crash at any instant leaves a complete set in place, and the next call goes on from there.
 
         1 remember what is in place, and how far the server has come      2 read what is published, and check it
         3 switch to it as a whole                                         4 have the server test it, or go back
         5 reload, if a file has changed that the server does not read by itself   6 write down how things stand
+
+        `asked`: somebody waits for a word, also when there is nothing new.
         """
         try:
             with files.alone(self.config.target):  # a person's `gatekey agent --once` may run beside the service
                 self._remember()  # 1
+                before = (self._status.loaded, self._status.serving_number)
                 problem = self._tried(lambda: self._bring(allowed))  # 2, 3
                 problem = self._tried(self._load) or problem  # 4, 5
+                if asked and problem is None and before == (self._status.loaded, self._status.serving_number):
+                    problem = self._tried(self._nothing_new)
                 return self._account(problem)  # 6
         except OSError as error:
             problem = files.explain(error, error.filename or self.config.target)
@@ -190,6 +195,13 @@ class Agent:
         number, revoked, until = there.bundle.number, there.bundle.denied, iso(fresh_until(there.bundle, self._now()))
         self._status = status._replace(loaded=there.digest, serving_number=number, serving_since=self._now())
         self._say("info", f"revocation {number} is in force: {revoked} revoked certificates, CRLs good until {until}; {config.server} {reloaded}")
+
+    def _nothing_new(self) -> None:
+        """Somebody has asked: she is told, and also of a command that could not be run when it is needed. Raises Unavailable."""
+        for words in (self.config.check, self.config.reload):
+            if words:
+                server.program(words)
+        self._say("info", f"revocation {self._status.serving_number} is in force, nothing new")
 
     def _back(self, refused: GatekeyError) -> GatekeyError:
         """Puts the files of before back; the answer is what to say."""

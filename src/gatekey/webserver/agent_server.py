@@ -100,16 +100,14 @@ def ran(words: tuple[str, ...], timeout: float) -> tuple[int, str]:
     """Exit code and output of a command. Raises Unavailable("server-command") when it cannot be started or does not end in time (seconds)."""
     import subprocess
 
-    program = found(words[0])
-    if not program:
-        raise Unavailable("server-command", f"there is no program {words[0]} on this machine", hint="name the command with its full path")
+    path = program(words)
     try:
         # A session of its own: what the command has started dies with it when the time is up.
         process = subprocess.Popen(
-            [program, *words[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
+            [path, *words[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
         )
     except OSError as error:
-        raise Unavailable("server-command", f"{program} cannot be started: {error.strerror}", hint="look at its permissions") from error
+        raise Unavailable("server-command", f"{path} cannot be started: {error.strerror}", hint="look at its permissions") from error
     with process:
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -120,6 +118,14 @@ def ran(words: tuple[str, ...], timeout: float) -> tuple[int, str]:
             raise Unavailable("server-command", message, hint="raise timeout in the agent's configuration if it needs longer") from None
     said = " ".join(output.decode("utf-8", "replace").split())
     return process.returncode, said[-MOST_WORDS:] or "it said nothing"
+
+
+def program(words: tuple[str, ...]) -> str:
+    """The path of a command's program. Raises Unavailable("server-command") when there is none."""
+    path = found(words[0])
+    if not path:
+        raise Unavailable("server-command", f"there is no program {words[0]} on this machine", hint="name the command with its full path")
+    return path
 
 
 def found(program: str) -> str | None:
