@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from gatekey import app
 from gatekey.authority import ceremony
+from gatekey.cli import init
 from kit import administrator
 from kit.administrator import Administrator, typed
 
@@ -331,6 +333,18 @@ class TestWholeOrNotAtAll:
         monkeypatch.setattr(ceremony, "_found", stops)
         assert typed("--home", tmp_path / "home", "init", "X", "--unencrypted-keys").code == 130
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("where", ["open_authority", "_tell"])
+    def test_ctrl_c_too_late(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+        def stops(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        home = tmp_path / "home"
+        with monkeypatch.context() as patch:
+            patch.setattr(app if where == "open_authority" else init, where, stops)
+            late = typed("--home", home, "init", "X", "--unencrypted-keys")
+        assert (late.code, late.err.strip()) == (130, f"gatekey: the authority in {home} is made and whole; it was interrupted too late to stop that")
+        assert typed("--home", home, "store", "check").code == 0
 
 
 def test_config_mistakes_are_told_all_at_once(admin: Administrator) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from gatekey.cli import say
 from kit import administrator
 from kit.administrator import COMMAND, PASSPHRASE, Administrator
 from kit.servers import wait_until
@@ -108,6 +109,25 @@ def test_results_that_find_no_room(admin: Administrator) -> None:
         done = subprocess.run([*COMMAND, "people", "list", "--json"], stdout=full, stderr=subprocess.PIPE, env=admin.environment(), text=True)
     assert done.returncode == 4
     assert "no room is left" in done.stderr
+
+
+def test_ctrl_c_when_all_is_done_and_said(admin: Administrator) -> None:
+    """While Python tidies up: the exit code says how the verb has ended."""
+    late = "import atexit, os, signal; atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT)); from gatekey.cli import main; main()"
+    for words, code in ((["people", "add", "ann"], 0), (["show", "nobody"], 1)):
+        done = subprocess.run([sys.executable, "-c", late, *words], capture_output=True, env=admin.environment(), text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_ctrl_c_after_the_last_file(admin: Administrator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stops(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(say, "result", stops)
+        late = admin("issue", "server", "app.example", code=130).err
+    serial = admin.serial("app.example")
+    assert late.strip() == f"gatekey: the certificate {serial} is issued, and its files are written; it was interrupted too late to stop that"
 
 
 def test_ctrl_c_ends_with_130(admin: Administrator) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 
 import click
@@ -94,7 +95,7 @@ def run(args: list[str]) -> int:
         say.error(Malformed("usage", wrong.format_message(), hint=hint), in_json=session.json or "--json" in asked)
         return 2
     except (click.Abort, KeyboardInterrupt):
-        say.words("gatekey: stopped")
+        say.words(f"gatekey: {session.finished}; it was interrupted too late to stop that" if session.finished else "gatekey: stopped")
         return 130
     except GatekeyError as refused:
         say.error(refused, in_json=session.json)
@@ -128,4 +129,6 @@ def main() -> None:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_RDWR), number)
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  for as long as the process lives
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said, and the exit code says how: Python only tidies up, which takes its time
+    sys.exit(code)

@@ -92,7 +92,11 @@ def init(
     founding = app.Founding(name, flat, key_type, days, url.rstrip("/"), domains, _blocks(ips), unencrypted_keys, file, root_csr, root)
     if key_type.startswith("rsa-"):
         session.words(f"making {'one' if flat else 'four'} {key_type} key{'' if flat else 's'}; this takes some seconds")
-    authority = app.create_authority(home, founding, passphrase=passphrase, say=session.words)
+    try:
+        authority = app.create_authority(home, founding, passphrase=passphrase, say=session.words)
+    finally:
+        if (home / "gatekey.toml").exists():  # it comes last
+            session.finished = f"the authority in {home} is made and whole"
     if root_csr:
         _tell_requests(session, home)
     elif session.json:

@@ -464,6 +464,7 @@ def _say_ignored(session: Session, csr: Csr, name: str) -> None:
 
 def report(session: Session, authority: Authority, made: Made) -> None:
     """Says what was issued, and which files there are."""
+    session.finished = f"the certificate {made.released.number} is issued, and its files are written"
     if session.json:
         say.as_json(account(authority, made))
         return

@@ -30,6 +30,7 @@ class Session:
         self.json = False
         self.quiet = False
         self.passphrase_file: Path | None = None
+        self.finished = ""  # what stands by now, whatever interrupts the rest
 
     @property
     def place(self) -> Path:
