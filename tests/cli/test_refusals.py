@@ -103,6 +103,7 @@ TARGETS = [
     row("crl --out README.txt/x.crl", "README.txt is not a folder"),
     row("crl --out taken", "is a directory", code=2),
     row("crl --out ''", "is a folder, not a file"),
+    row("token add gus --scope read --out README.txt/x", "README.txt is not a folder"),
     row("bundle --out README.txt", "is a file", code=2),
     row("bundle --out README.txt/x", "README.txt is not a folder"),
     # root may write there by the permissions, and still nothing can be made

@@ -34,6 +34,7 @@ def add(session: Session, login: str, scopes: tuple[str, ...], about: str, days:
         refuse_without({"--force": force}, "--out")
     authority = session.authority(writing=True)
     if out:
+        files.writable_folder(Path(out).parent)
         files.absent([Path(out)], force=force)
     made, secret = access.make_token(authority, login, scopes, about=about, days=days)
     if out:
