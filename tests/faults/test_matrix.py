@@ -83,7 +83,7 @@ FILES = {
     "cli/issue.py _complete stage",
     "cli/publish.py crl put",
     "cli/request.py request put",
-    "cli/token.py add create",
+    "cli/token.py add put",
     "keys/files.py FileKeyring._commit_change replace",
     "keys/files.py FileKeyring._store create",
     "keys/files.py FileKeyring.change_passphrase replace",
