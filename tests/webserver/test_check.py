@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from gatekey.errors import GatekeyError, Malformed, Unavailable
 from gatekey.ports import SystemEntropy
-from gatekey.webserver import check, checks_names, door, revocation
+from gatekey.webserver import check, checks_names, door, page, revocation
 from gatekey.webserver.check import CHECKS, OPEN, PASS, UNSURE, Identities, Identity, Report, Target, chosen, parse_target
 from gatekey.webserver.check_table import BY_NAME, BY_NUMBER
 from gatekey.webserver.ear import Heard
 from gatekey.webserver.knock import Budget, Knock
+from gatekey.webserver.site import Site
 from kit.listening import listening
 from kit.little import Answering, Request, little
 from kit.pki import Leaf, Pki, make_pki
@@ -316,6 +317,37 @@ def test_the_app_is_down() -> None:
         return (502, {}, b"Bad gateway, try again") if request.person else REFUSED
 
     assert verdict(app, 2)[0] == UNSURE
+
+
+@pytest.mark.parametrize(
+    ("server", "answer", "found", "piece", "mend"),
+    [
+        ("nginx", (503, page.UNSURE), OPEN, "cannot be asked, so nobody gets in", "is `gatekey serve` running"),
+        ("Apache", (503, page.UNSURE), UNSURE, "or the app behind is down", "is `gatekey serve` running"),
+        ("nginx", (403, page.NOT_A_PROXY), OPEN, "may not ask the decision service", "--role proxy"),
+        ("nginx", (403, page.NOT_FOR_YOU), OPEN, "none of the groups", "--group"),
+        ("nginx", (403, page.EXPIRED), OPEN, "nobody gets in, or", "ssl_client_certificate"),
+        ("traefik", (503, "stale"), OPEN, "cannot be asked, so nobody gets in", "is `gatekey serve` running"),
+    ],
+)
+def test_our_own_page_is_no_app(server: str, answer: tuple[int, str], found: str, piece: str, mend: str) -> None:
+    """What stands on the page says what is wrong, and the other checks do not take it for the app."""
+    status, reason = answer
+    site = Site(HOST)
+
+    def app(request: Request) -> tuple[int, dict[str, str], bytes]:
+        if not request.person:
+            return 403, {"Server": server}, page.page(site, page.NO_CERTIFICATE).encode()
+        return (status, {"X-Gatekey-Why": reason}, b"") if server == "traefik" else (status, {"Server": server}, page.page(site, reason).encode())
+
+    pki = make_pki()
+    with little(app, pki) as port:
+        report = run(port, Identities(good=identity(pki.client("ann"))), only=("2", "4"))
+    good, forged = report.outcomes
+    assert (good.verdict, forged.verdict) == (found, UNSURE)
+    assert piece in good.said
+    assert mend in (good.fix("nginx") if found == OPEN else good.hint)
+    assert report.shut_out == (found == OPEN)
 
 
 def test_the_apps_own_refusals_are_told_apart() -> None:

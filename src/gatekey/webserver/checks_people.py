@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from .answer import ANSWERED
+from . import page
+from .answer import ANSWERED, TIMEOUT
 from .door import Door, certificates, worst
 from .knock import Identity
-from .refusal import same_page
+from .refusal import own_reason, same_page
 from .report import OPEN, PASS, UNSURE, Finding
 
 BESIDE = "run `gatekey check` beside the authority: it makes short-lived test certificates"
 WITH_CLIENT = "give a certificate that is let in with --client FILE.p12, or run it beside the authority"
+
+#: What the page of the refusal says to the good certificate -> what mends it.
+_MENDS = {
+    page.UNSURE: "is `gatekey serve` running, may the web server open its socket (or reach its address), and does the configuration name the right one?",
+    page.NOT_A_PROXY: "give the holder of the web server's own certificate the role: gatekey people set LOGIN --role proxy",
+    page.NOT_FOR_YOU: "knock with the certificate of somebody in these groups: --client FILE.p12, or gatekey people set gatekey-probe --group GROUP",
+    page.STRANGER: "the web server reads another authority's bundle, or an old one: compare the folder that its configuration names with the authority's",
+    page.NOT_LET_IN: "does the decision service that the web server asks belong to the authority of this certificate?",
+}
+#: The same -> what it means.
+_BECAUSE = {
+    page.UNSURE: "the decision service cannot be asked, so nobody gets in",
+    page.NOT_A_PROXY: "the web server may not ask the decision service, so nobody gets in",
+    page.NOT_FOR_YOU: "it belongs to none of the groups that may",
+}
+_NOBODY = "nobody gets in, or this one does not belong to the groups that may"
 
 
 def missing(what: str, hint: str = BESIDE) -> Finding:
@@ -33,8 +50,11 @@ def good_certificate(door: Door) -> Finding:
         if answer.status >= 500:
             return Finding(UNSURE, f"let in, but the app behind answers {answer.face}", what.words, answer.face, "look after the app first")
         return Finding(PASS, f"let in: {answer.face}", what.words, answer.face)
-    said = f"refused with {answer.face}: nobody gets in, or this one does not belong to the groups that may"
-    return Finding(OPEN if answer.kind != "timeout" else UNSURE, said, what.words, answer.face)
+    reason = own_reason(answer)
+    doubtful = reason == page.UNSURE and door.server == "apache"  # which shows this page for an app that is down, too
+    because = "the decision service cannot be asked, or the app behind is down" if doubtful else _BECAUSE.get(reason, _NOBODY)
+    verdict = UNSURE if doubtful or answer.kind == TIMEOUT else OPEN
+    return Finding(verdict, f"refused with {answer.face}: {because}", what.words, answer.face, _MENDS.get(reason, ""))
 
 
 def _must_be_refused(door: Door, *identities: Identity) -> Finding:

@@ -16,7 +16,7 @@ from ..x509.certificate import Certificate, read_certificate
 from . import forged
 from .answer import ANSWERED, CLOSED, NOT_LISTENING, NOT_TLS, TIMEOUT, UNREACHABLE, Answer
 from .knock import Budget, Identity, Knock, Line, connect, knock
-from .refusal import DOOR_STATUSES, Ruling, refusing, same_answer, server_of
+from .refusal import DOOR_STATUSES, Ruling, own_reason, refusing, same_answer, server_of
 from .report import OPEN, PASS, UNSURE, Finding
 
 #: A host that cannot exist (RFC 6761 6.4): what a server shows for it, it shows for any name.
@@ -218,7 +218,7 @@ class Door:
 
     def let_in(self, answer: Answer) -> bool:
         """Whether an answer to the good certificate came from behind the door: not refused like everybody else."""
-        if answer.kind != ANSWERED or answer.status in DOOR_STATUSES:
+        if answer.kind != ANSWERED or answer.status in DOOR_STATUSES or own_reason(answer):
             return False
         return answer.status < 400 or not same_answer(answer, self.none())
 

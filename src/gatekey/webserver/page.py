@@ -10,13 +10,17 @@ EXPIRED = "The certificate that you showed is past its date, or not valid yet."
 STRANGER = "The certificate that you showed was not issued for this place."
 NOT_FOR_YOU = "Your certificate is in order, but this page is not open to the groups that you belong to."
 NOT_LET_IN = "The certificate that you showed is not let in here: it was withdrawn, or it was never issued for this place."
+NOT_A_PROXY = "This web server is not one that may ask who may enter, so the door stays closed."
 UNSURE = "Who may enter cannot be found out at this moment, so the door stays closed. Try again in a minute."
 #: What the decision endpoint says in X-Gatekey-Why, as the sentence on the page.
 SENTENCES = {
     "unknown": NOT_LET_IN, "revoked": WITHDRAWN, "left": WITHDRAWN, "expired": EXPIRED, "not-yet-valid": EXPIRED, "wrong-group": NOT_FOR_YOU, "stale": UNSURE,
+    "not-a-proxy": NOT_A_PROXY,
 }  # fmt: skip
 #: What a server says that cannot tell the cases apart.
 ANY_REASON = "Your browser showed no certificate, or one that is not let in here."
+#: By this the page is known again.
+TITLE = "Not without your certificate"
 
 
 def page(site: Site, reason: str) -> str:
@@ -28,7 +32,7 @@ def page(site: Site, reason: str) -> str:
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">\n'
-        "<title>Not without your certificate</title></head>\n"
+        f"<title>{TITLE}</title></head>\n"
         '<body style="font-family: sans-serif; max-width: 40em; margin: 4em auto; padding: 0 1em; line-height: 1.5">\n'
         "<h1>This page is closed</h1>\n"
         f"<p><strong>{reason}</strong></p>\n"

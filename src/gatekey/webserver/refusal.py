@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..model.webservers import SERVERS
+from . import page
 from .answer import ALERT, ANSWERED, CLOSED, NOT_LISTENING, TIMEOUT, UNREACHABLE, UNREADABLE, Answer
 from .report import OPEN, PASS, UNSURE
 
@@ -154,6 +155,16 @@ def _without_the_app(answer: Answer, good: Answer) -> bool:
 def _shape(answer: Answer) -> tuple[str, ...]:
     """The names of the headers that an app adds, and a web server does not."""
     return tuple(sorted({name for name, _ in answer.headers} - _ANY_SERVER))
+
+
+def own_reason(answer: Answer) -> str:
+    """The sentence on Gatekey's page of the refusal, also where the decision service's bare answer comes through; "" for anybody else's page."""
+    if answer.kind != ANSWERED or answer.status < 400:
+        return ""
+    if f"<title>{page.TITLE}</title>".encode() in answer.body:
+        sentence = re.search(rb"<strong>([^<]{1,200})</strong>", answer.body)
+        return sentence[1].decode("utf-8", "replace") if sentence else page.ANY_REASON
+    return page.SENTENCES.get(answer.header("x-gatekey-why"), "")
 
 
 def server_page(answer: Answer) -> bool:

@@ -64,6 +64,11 @@ class Report(NamedTuple):
         return self.numbers(OPEN)
 
     @property
+    def shut_out(self) -> bool:
+        """Whether what is wrong is that the good certificate is refused (check 2): the door is shut to those whom it is for."""
+        return any(outcome.name == "good-certificate" and outcome.verdict == OPEN for outcome in self.outcomes)
+
+    @property
     def unsure(self) -> tuple[int, ...]:
         return self.numbers(UNSURE)
 
