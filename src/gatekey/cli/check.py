@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import Misconfigured
+from ..errors import GatekeyError, Misconfigured, Refused
 from ..ports import SystemClock, SystemEntropy
 from ..webserver import check as checks
 from ..webserver.check import Identities, Identity, Report
@@ -102,7 +102,11 @@ def check(
     }
     target = target._replace(**changes)  # type: ignore[arg-type]  # each value has the type of its field
     checks.chosen(only, skip)
+    if bundle:
+        _refuse_strange(bundle)
     authority = None if no_authority or client else _authority(session)
+    if bundle and authority:
+        _refuse_foreign(bundle, authority)
     identities = Identities(good=_from_pkcs12(client, password_file)) if client else Identities()
     revoke: Callable[[], None] | None = None
     if authority:
@@ -129,6 +133,30 @@ def check(
     else:
         _tell(session, report)
     raise click.exceptions.Exit(report.exit_code)
+
+
+def _refuse_strange(bundle: Path) -> None:
+    """A folder with a slip of the pen in it must not become a bundle. Raises Misconfigured("bundle-missing") where there is none that Gatekey wrote."""
+    from .. import files
+    from ..webserver.agent_bundle import MOST_MANIFEST, read_manifest
+    from ..webserver.agent_server import MANIFEST
+
+    try:
+        read_manifest(files.read(bundle / MANIFEST, MOST_MANIFEST))
+    except GatekeyError:
+        hint = "name the folder that the web server's configuration reads; gatekey bundle --out DIR makes one"
+        raise Misconfigured("bundle-missing", f"{bundle} is no bundle of Gatekey's: it has no {MANIFEST} that can be read", hint=hint) from None
+
+
+def _refuse_foreign(bundle: Path, authority: Authority) -> None:
+    """The revocation of the canary is published into the folder: not over another authority's bundle. Raises Refused("bundle-foreign")."""
+    from ..webserver.agent_server import CHAIN
+    from .inputs import certificates
+
+    ours = {authority.issuing(record.name).certificate.der for record in authority.need("people")}
+    if not ours & set(certificates(bundle / CHAIN)):
+        hint = "name the bundle of the authority that is here, or leave its test identities out with --no-authority"
+        raise Refused("bundle-foreign", f"the bundle in {bundle} is another authority's", hint=hint)
 
 
 def _nginx_reads(bundle: Path, host: str) -> bool:
@@ -205,7 +233,8 @@ def _progress(done: int, of: int, title: str) -> None:
 
 def _tell(session: Session, report: Report) -> None:
     for outcome in report.outcomes:
-        word = _WORDS[outcome.verdict].ljust(11)
+        shut_out = outcome.verdict == OPEN and outcome.name == "good-certificate"
+        word = ("SHUT" if shut_out else _WORDS[outcome.verdict]).ljust(11)
         say.result(f"{outcome.number:>3}  {word}  {outcome.title}: {outcome.said}", word=word, colour=_COLOURS[outcome.verdict])
         if outcome.verdict == OPEN:
             for name, text in (("tried", outcome.request), ("came back", outcome.answer)):
@@ -218,9 +247,10 @@ def _tell(session: Session, report: Report) -> None:
         elif outcome.verdict == UNSURE and outcome.hint:
             say.result(f"{'':18}{outcome.hint}")
     opened, unsure = len(report.opened), len(report.unsure)
-    shut = len(report.outcomes) - opened - unsure
-    session.words(f"{report.site}: {opened} open, {unsure} cannot tell, {shut} pass; {report.connections} connections in {report.seconds:.1f} s")
+    passed, opened = len(report.outcomes) - opened - unsure, opened - report.shut_out
+    counts = f"{opened} open, {unsure} cannot tell, {passed} pass"
+    session.words(f"{report.site}: {counts}; {report.connections} connections in {report.seconds:.1f} s")
+    if report.shut_out:
+        session.words("the door is shut to those whom it is for: mend check 2")
     if opened:
         session.words("the door is open")
-
-
