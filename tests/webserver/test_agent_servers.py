@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from gatekey.errors import GatekeyError
+from gatekey.webserver import agent_server as server
 from gatekey.webserver.agent import Agent
 from gatekey.webserver.agent_config import parse
 from gatekey.webserver.agent_source import Folder
@@ -351,3 +353,45 @@ def test_killed_and_started_again(watched: tuple[Guarded, Service], tmp_path: Pa
         guard.becomes_refused(d.bob)
     finally:
         another.close()
+
+
+def test_an_nginx_that_reads_another_folder_is_named(tmp_path: Path) -> None:
+    """Its checker is content and it is reloaded, and nobody is refused: that must not look like health."""
+    with door("nginx", tmp_path) as d:
+        target = tmp_path / "target"
+        made = Guarded(d, target=str(target))
+        made.town.publish()
+        for _ in range(2):
+            assert made.settle() is None
+        said = [sentence for sentence in made.said if "reads its lists" in sentence]
+        assert len(said) == 1
+        assert f"nginx reads its lists in {d.bundle} and not in {target}" in said[0]
+        assert (made.agent.status.health, made.agent.status.warning) == ("warning", said[0])
+        # Mended: the configuration reads the target by another name.
+        shutil.rmtree(d.bundle)
+        d.bundle.symlink_to(target)
+        assert made.settle() is None
+        assert (made.agent.status.health, made.agent.status.warning) == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("dump", "found"),
+    [
+        ("include @target@/people.map;", ""),
+        ("http { map $a $b { include '@target@/*.map'; } }", ""),
+        ("ssl_crl etc/bundle/all.crl.pem;\nssl_client_certificate @target@/people-chain.pem;", ""),
+        ("# ssl_crl @target@/all.crl.pem;\nssl_crl bundle/all.crl.pem;", "/etc/nginx/bundle"),
+        ('ssl_crl\t"/srv/a b/all.crl.pem" ;', "/srv/a b"),
+        ("ssl_crl /srv/mine.pem; include conf.d/*.conf;", None),
+        ("", None),
+    ],
+)
+def test_what_a_dump_names(dump: str, found: str | None, tmp_path: Path) -> None:
+    nginx = tmp_path / "nginx"
+    (tmp_path / "dump").write_text(f"# configuration file /etc/nginx/nginx.conf:\n{dump.replace('@target@', str(tmp_path / 'bundle'))}\n")
+    nginx.write_text(f'#!/bin/sh\n[ "$*" = "-q -T" ] && cat {tmp_path}/dump\n')
+    nginx.chmod(0o755)
+    assert server.elsewhere((str(nginx), "-q", "-t"), tmp_path / "bundle", 10) == found
+    assert server.elsewhere(("docker", "exec", "web", "nginx", "-t"), tmp_path / "bundle", 10) is None
+    nginx.write_text(f"#!/bin/sh\ncat {tmp_path}/dump\nexit 1\n")
+    assert server.elsewhere((str(nginx), "-q", "-t"), tmp_path / "bundle", 10) == (found if found == "" else None)

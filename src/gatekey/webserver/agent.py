@@ -76,6 +76,7 @@ class Agent:
         self._said = ""
         self._reminded = 0
         self._wrong_since = 0.0
+        self._read, self._asked_after, self._unread = False, "", ""  # whether nginx reads the target; of which files that was asked; what to say if not
 
     @property
     def status(self) -> Status:
@@ -263,6 +264,7 @@ class Agent:
             before = self._status.problem
             since = before.since if problem and before and before.code == problem.code else now
             self._status = self._status._replace(problem=Problem(problem.code, problem.message, problem.hint, since) if problem else None)
+        self._ask_what_is_read()
         self._warn(now)
         unwritten = self._tried(self._write)
         if unwritten or not passing:
@@ -285,6 +287,19 @@ class Agent:
             self._say("info", "all is well again")
         self._said = said
 
+    def _ask_what_is_read(self) -> None:
+        """Whether nginx reads the target: otherwise all is well but at the door. Asked until it does, after every reload, and while it is known not to."""
+        target, loaded = self.config.target, self._status.loaded
+        if self.config.server != "nginx" or not loaded or self._read or (loaded == self._asked_after and not self._unread):
+            return
+        folder = server.elsewhere(self.config.check, target, self.config.timeout)
+        self._read, self._asked_after = folder == "", loaded
+        unread = f"nginx reads its lists in {folder} and not in {target}, so what is brought there does not count" if folder else ""
+        unread = f"{unread}: make that folder the target, or name this one in nginx's configuration (gatekey webserver --bundle)" if folder else ""
+        if unread and unread != self._unread:
+            self._say("warning", unread)
+        self._unread = unread
+
     def _warn(self, now: int) -> None:
         """The time that is left, said once a day: when it is over, nobody gets in."""
         until = self._status.fresh_until
@@ -295,9 +310,10 @@ class Agent:
         elif until and left < self.config.warn:
             span = f"{left // DAY} days" if left >= 2 * DAY else f"{left // HOUR} hours"
             warning = f"a CRL runs out at {iso(until)}, in {span}: then {self.config.server} refuses everybody"
-        self._status = self._status._replace(warning=f"{warning}; gatekey bundle at the authority signs a new one" if warning else "")
+        warning = f"{warning}; gatekey bundle at the authority signs a new one" if warning else ""
+        self._status = self._status._replace(warning="; ".join(filter(None, (self._unread, warning))))
         if warning and now - self._reminded >= DAY:
-            self._say("warning", self._status.warning)
+            self._say("warning", warning)
             self._reminded = now
         elif not warning:
             self._reminded = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,6 +128,54 @@ def program(words: tuple[str, ...]) -> str:
     if not path:
         raise Unavailable("server-command", f"there is no program {words[0]} on this machine", hint="name the command with its full path")
     return path
+
+
+#: Directives of nginx that name files of a bundle.
+_NAMES = re.compile(rb"""(?:^|[\s{;])(?:include|ssl_crl|ssl_client_certificate|ssl_trusted_certificate)\s+(?:"([^"\n]+)"|'([^'\n]+)'|([^\s;"']+))\s*;""")
+_MAIN = b"# configuration file "
+
+
+def elsewhere(words: tuple[str, ...], target: Path, timeout: float) -> str | None:
+    """The folder where nginx reads its lists, if it reads none in `target`; "" when it does, None when that cannot be told.
+
+    `words`: the command that tests its configuration; it is given with -T. A dump may have a million lines, so it is read line by line.
+    """
+    nginx = found(words[0]) if words and os.path.basename(words[0]) in ("nginx", "openresty") and "-t" in words else None
+    if not nginx:
+        return None
+    import subprocess
+    import threading
+
+    others: list[str] = []
+    asked = [nginx, *("-T" if word == "-t" else word for word in words[1:])]
+    try:
+        process = subprocess.Popen(asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True)
+    except OSError:
+        return None
+    with process:
+        clock = threading.Timer(timeout, process.kill)
+        clock.start()
+        try:
+            for path in _named(process.stdout or ()):
+                folder, name = os.path.split(path)
+                if {os.path.realpath(folder), os.path.dirname(os.path.realpath(path))} & {os.path.realpath(target), os.path.realpath(target / ".current")}:
+                    process.kill()
+                    return ""
+                if name in KINDS["nginx"].lists:
+                    others.append(folder)
+        finally:
+            clock.cancel()
+    return others[0] if others and not process.returncode else None
+
+
+def _named(dump: Iterable[bytes]) -> Iterator[str]:
+    """The files that a dump of nginx's configuration names, absolute: a relative name counts from the main file."""
+    main = ""
+    for line in dump:
+        if line.startswith(_MAIN):
+            main = main or os.path.dirname(os.fsdecode(line.removeprefix(_MAIN).rstrip(b":\n")))
+        elif not line.lstrip().startswith(b"#"):
+            yield from (os.path.join(main, os.fsdecode(one[1] or one[2] or one[3])) for one in _NAMES.finditer(line))
 
 
 def found(program: str) -> str | None:
