@@ -342,6 +342,7 @@ USAGE = [
     row("issue client kim --csr bob.csr --password-file new.pw", "with --csr the key is not here", code=2),
     row("renew ann --new-key --key ann.key --out new", "--new-key, --key and --csr exclude each other", code=2),
     row("renew ann --key ann.key --csr bob.csr --out new", "--new-key, --key and --csr exclude each other", code=2),
+    row("webserver nginx --site app.example --install conf.d --folder /srv/gatekey", "--folder goes with what is printed", code=2),
     row("webserver nginx --site app.example --install conf.d --running dump", "--running goes with what is printed", code=2),
     row("renew ann --key-type p384 --out new", "--key-type goes with --new-key", code=2),
     row("renew ann --key ann.key --key-type p384 --out new", "--key-type goes with --new-key", code=2),

@@ -254,10 +254,34 @@ def test_a_folder_that_nginx_does_not_read_is_named(machine: Machine) -> None:
     elsewhere = machine.folder / "elsewhere"
     elsewhere.mkdir()
     done = install("nginx", machine.site, elsewhere, machine.bundle, program=machine.nginx)
-    assert any(f"put `include {elsewhere}/*.conf;` into http {{}} of {machine.main}" in note for note in done.notes)
+    assert done.first == f"nginx does not read {elsewhere}: put `include {elsewhere}/*.conf;` at the end of http {{}} in {machine.main}"
+    assert done.bundle == str(elsewhere / "gatekey" / "bundle")
     machine.key.write_text("no key")
     with pytest.raises(Refused):  # tested all the same
         install("nginx", machine.site._replace(host="public.example"), elsewhere, machine.bundle, program=machine.nginx)
+
+
+def test_a_second_folder_is_tested_with_the_line_that_is_missing(machine: Machine) -> None:
+    """What conf.d has already is not missing there; and what cannot stand beside it is refused with the reason first."""
+    machine.install()
+    elsewhere = machine.folder / "elsewhere"
+    elsewhere.mkdir()
+    names = make_pki("kitty-ca servers").server("other.example").write(machine.etc / "certs", "other")
+    other = machine.site._replace(host="other.example", certificate=str(names.chain), key=str(names.key))
+    words = "or name a folder that it reads; with that line .* says no: .*duplicate"
+    with pytest.raises(Refused, match=f"^nginx does not read {elsewhere}: put .* {words}") as caught:
+        install("nginx", other, elsewhere, machine.bundle, program=machine.nginx)
+    assert caught.value.hint == "nothing was changed"
+    apart = other._replace(listen=(f"127.0.0.1:{machine.other}",), plain=())
+    assert install("nginx", apart, elsewhere, machine.bundle, program=machine.nginx).first
+    machine.main.write_text(machine.main.read_text().replace("include conf.d/*.conf;", f"include conf.d/*.conf; include {elsewhere}/*.conf;"))
+    assert subprocess.run([*machine.nginx, "-t"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_certificate_that_is_not_there_is_asked_for(machine: Machine) -> None:
+    with pytest.raises(Refused) as caught:
+        machine.install(certificate="", key="")
+    assert f"there is no {machine.conf_d}/gatekey/{HOST}.chain.crt and no {machine.conf_d}/gatekey/{HOST}.key: say where they are" in caught.value.hint
 
 
 def test_haproxy_gets_links_and_no_copy_of_the_key(machine: Machine) -> None:

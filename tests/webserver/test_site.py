@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,22 @@ def test_the_page_fits_between_single_quotes_anywhere() -> None:
     assert not re.search(r"['$%\\{}`]", text)
     assert "Why was I not asked?" in text
     assert "help@example.com" in text
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("folder", ["/etc/gatekey", "/srv/keys"])
+def test_the_sites_file_stands_where_the_server_reads_it(server: str, folder: str) -> None:
+    """Gatekey's own folder is read by no server; what is included from there is named in full."""
+    usual = {"nginx": "/etc/nginx/conf.d", "apache": "/etc/apache2/sites-enabled", "traefik": "/etc/traefik/dynamic"}.get(server, f"/etc/{server}")
+    asking = {"traefik": "https://ca.example:8443", "envoy": ""}.get(server, "unix:/run/gatekey/proxy.sock")
+    for decision in ("", asking):
+        site = SITE._replace(folder=folder, decision=decision)
+        for place, said in ((usual, site), ("/opt/conf.d", site._replace(place="/opt/conf.d"))):
+            written = write(server, said)
+            assert Path(written.file).parent == Path(place)
+            assert {str(Path(path).parent) for path in written.includes} <= {place, folder}
+    with pytest.raises(Refused, match="folder of the site's file"):
+        write(server, SITE._replace(place="conf.d; x"))
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..errors import GatekeyError
 from ..model.webservers import SERVERS
@@ -116,6 +117,9 @@ def webserver(
     site = site._replace(listen=listen or site.listen, plain=() if plain == ("none",) else plain or site.plain)
     site = _with_counts(session, site)
     if install_in:
+        if click.get_current_context().get_parameter_source("folder") is ParameterSource.COMMANDLINE:
+            ours = "--install puts Gatekey's files into DIR/gatekey, and --bundle names another bundle folder"
+            raise click.UsageError(f"--folder goes with what is printed; {ours}")
         refuse_without({"--running": running}, "what is printed; --install asks the nginx of this machine itself (--program says how it is called)")
         _install(session, server, site, install_in, shlex.split(program))
         return
@@ -147,14 +151,21 @@ def _install(session: Session, server: str, site: Site, folder: Path, program: l
 
     done = install.install(server, site, folder, bundle.make(session.authority(writing=True)).contents, program=tuple(program))
     if session.json:
-        say.as_json({"written": list(done.written), "notes": list(done.notes), "said": done.said, "reload": list(done.reload)})
+        told = {"written": list(done.written), "notes": list(done.notes), "said": done.said, "reload": list(done.reload)}
+        say.as_json({**told, "bundle": done.bundle, "first": done.first})
         return
+    if done.first:
+        session.words(done.first)
     for path in done.written:
         say.result(path)
     for note in done.notes:
         session.words(f"note: {note}")
     if done.said:
         session.words(done.said)
+    session.words(f"the bundle that {server} reads is {done.bundle}: the target of gatekey agent must be this folder")
+    if done.first:
+        session.words(f"the server's own checker takes it with that line; until it is there, nothing of this counts; then: {shlex.join(done.reload)}")
+        return
     session.words(f"the server's own checker takes it; now: {shlex.join(done.reload)}" if done.reload else "nothing needs a reload")
 
 

@@ -295,7 +295,7 @@ class Agent:
         folder = server.elsewhere(self.config.check, target, self.config.timeout)
         self._read, self._asked_after = folder == "", loaded
         unread = f"nginx reads its lists in {folder} and not in {target}, so what is brought there does not count" if folder else ""
-        unread = f"{unread}: make that folder the target, or name this one in nginx's configuration (gatekey webserver --bundle)" if folder else ""
+        unread = f"{unread}: make that folder the target, or name this one in nginx's configuration (--bundle of gatekey webserver)" if folder else ""
         if unread and unread != self._unread:
             self._say("warning", unread)
         self._unread = unread

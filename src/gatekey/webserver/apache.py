@@ -13,6 +13,8 @@ from ..model import headers
 from . import page as refused
 from .site import ANY, ANY6, LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
+#: Where it reads site files, on Debian and its kin.
+PLACE = "/etc/apache2/sites-enabled"
 #: Not "graceful": that leaves WebSockets of the old configuration alone for ever (GracefulShutdownTimeout is for graceful-stop only). The listening sockets
 #: stay open, so nobody is turned away.
 RELOAD = ("apache2ctl", "-k", "restart")
@@ -34,7 +36,7 @@ def configuration(site: Site) -> Configuration:
     Raises Refused for a site that cannot be written.
     """
     site = checked(site)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     notes = [
         f"Apache needs the modules {', '.join(MODULES)}: a2enmod {' '.join(MODULES)}",
         f"the user that Apache runs as must be able to read {site.bundle}/*.txt: they are read at requests, not at the start",

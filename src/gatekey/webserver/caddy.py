@@ -12,6 +12,8 @@ from . import page as refused
 from .apache import look_alikes
 from .site import DECISION_IDLE, DECISION_PATIENCE, LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
+#: Beside the Caddyfile, which imports it.
+PLACE = "/etc/caddy"
 RELOAD = ("systemctl", "reload", "caddy")
 
 #: Lines that Caddy walks at each request without being noticed (0.1 ms).
@@ -21,7 +23,7 @@ LINES_MOST = 10_000
 def configuration(site: Site) -> Configuration:
     """The files for one site: the global options, which must come first in the Caddyfile, and the site. Raises Refused for a site that cannot be written."""
     site = checked(site)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     file = f"{folder}/gatekey-{site.host}.caddy"
     lock = f"Caddy cannot read CRLs: a revoked certificate is refused by its serial and issuer; reload at every change of {site.bundle}"
     if site.decision:

@@ -10,6 +10,7 @@ from ..model import headers
 from . import page as refused
 from .site import Configuration, Site, address, checked, upstream
 
+PLACE = "/etc/envoy"
 RELOAD = ("systemctl", "restart", "envoy")
 
 
@@ -25,7 +26,7 @@ def configuration(site: Site) -> Configuration:
     if site.static_options:
         hint = "take nginx, Apache, HAProxy or Caddy, or serve the API under the same host as the pages"
         raise Refused("server-cannot", "this configuration of Envoy cannot answer OPTIONS without a certificate and ask for one otherwise", hint=hint)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     file = f"{folder}/gatekey-{site.host}.yaml"
     notes = [
         "this configuration was written by Envoy's documentation and schema and not run: knock at the site with `gatekey check` before you rely on it",

@@ -10,6 +10,8 @@ from ..model import headers
 from . import page as refused
 from .site import LAST_WORDS, Configuration, Site, address, bracketed, checked, decision, upstream
 
+#: Beside its own file; it is told by name.
+PLACE = "/etc/haproxy"
 RELOAD = ("systemctl", "reload", "haproxy")
 
 #: X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED, _REVOKED: these three may come as far as the page that says so, and no further.
@@ -19,7 +21,7 @@ _TOLD = ("9", "10", "23")
 def configuration(site: Site) -> Configuration:
     """The file for one site; HAProxy takes several with `-f`. Raises Refused for a site that cannot be written."""
     site = checked(site)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     file = f"{folder}/gatekey-{site.host}.cfg"
     notes = [f"HAProxy must be told to read it: `haproxy -f /etc/haproxy/haproxy.cfg -f {file}` (Debian: EXTRAOPTS in /etc/default/haproxy)"]
     if site.key not in (site.certificate, f"{site.certificate}.key"):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .. import files
 from ..errors import Misconfigured, Refused
 from . import nginx, writers
-from .running import Running, included, mended, read_files, read_running, relocated
+from .running import Running, included, mended, read_files, read_running, relocated, with_include
 from .site import Configuration, Site, address, checked
 
 #: Seconds that a checker may take; nginx needs 5 for a CRL of a million entries.
@@ -33,13 +33,18 @@ Run = Callable[[tuple[str, ...]], Ran]
 
 
 class Installed(NamedTuple):
-    """What was done. `written`: files that are new or changed; `said`: what the server's checker printed; `reload`: the command that is still to be given."""
+    """What was done. `written`: files that are new or changed; `said`: what the server's checker printed; `reload`: the command that is still to be given.
+
+    `bundle`: the folder that the server reads its lists from. `first`: what must be done before the reload, or nothing of this counts; mostly "".
+    """
 
     configuration: Configuration
     written: tuple[str, ...]
     notes: tuple[str, ...]
     said: str
     reload: tuple[str, ...]
+    bundle: str
+    first: str = ""
 
 
 def install(server: str, site: Site, folder: Path, bundle: Mapping[str, bytes], *, program: tuple[str, ...] = (), run: Run | None = None) -> Installed:
@@ -51,7 +56,7 @@ def install(server: str, site: Site, folder: Path, bundle: Mapping[str, bytes], 
     run = run or run_command
     folder = folder.absolute()
     ours = folder / "gatekey"
-    site = checked(site._replace(folder=str(ours), bundle=site.bundle or str(ours / "bundle")))
+    site = checked(site._replace(folder=str(ours), place=str(folder), bundle=site.bundle or str(ours / "bundle")))
     _loads(site, bundle)
     links = _key_links(site, ours) if server == "haproxy" else {}
     if links:
@@ -73,7 +78,7 @@ def install(server: str, site: Site, folder: Path, bundle: Mapping[str, bytes], 
         for path, text in texts.items():
             change.write(path, text)
         said = place.check() or said
-    return Installed(configuration, tuple(change.written), (*notes, *configuration.notes), said.strip(), configuration.reload)
+    return Installed(configuration, tuple(change.written), (*notes, *configuration.notes), said.strip(), configuration.reload, site.bundle, place.first)
 
 
 def run_command(words: tuple[str, ...]) -> Ran:
@@ -93,6 +98,8 @@ def run_command(words: tuple[str, ...]) -> Ran:
 
 class _Other:
     """Apache, HAProxy, Caddy, Envoy and Traefik: their checkers take the new files alone, or beside what there is."""
+
+    first = ""
 
     def __init__(self, server: str, folder: Path, program: tuple[str, ...], run: Run) -> None:
         self.server, self.folder, self.run = server, folder, run
@@ -140,6 +147,7 @@ class _Nginx:
 
     def __init__(self, folder: Path, program: tuple[str, ...], run: Run) -> None:
         self.folder, self.program, self.run = folder, program, run
+        self.first = ""
         words = (*program, "-T")
         self.running: Running = read_running(_must(run(words), words, before="the configuration that is there already does not pass: "))
 
@@ -170,7 +178,7 @@ class _Nginx:
             texts[top] = nginx.main_level()
             configuration = configuration._replace(notes=tuple(note for note in configuration.notes if "worker_shutdown_timeout" not in note))
         if not self._reads(configuration.file):
-            notes.append(f"nginx does not read {self.folder} yet: put `include {self.folder}/*.conf;` into http {{}} of {running.main_file}")
+            self.first = f"nginx does not read {self.folder}: put `include {self.folder}/*.conf;` at the end of http {{}} in {running.main_file}"
         return configuration, texts, tuple(notes)
 
     def _ours(self, path: Path) -> bool:
@@ -208,11 +216,12 @@ class _Nginx:
         main = Path(self.running.main_file)
         _link_siblings(main.parent, Path(f"{root}{main.parent}"))
         tested = Path(f"{root}{main}")
-        if not self._reads(str(self.folder / f"gatekey-{site.host}.conf")):
-            tested = tested.with_name("gatekey-rehearsal.conf")
-            tested.write_text(f'events {{}}\nhttp {{\n    include "{root}{self.folder}/*.conf";\n}}\n')
+        if self.first:  # with the line that is still to be put there; the files alone where http {} is not in the main file
+            line = f"{root}{self.folder}/*.conf"
+            tested.write_text(with_include(tested.read_text(), str(main), line) or f'events {{}}\nhttp {{\n    include "{line}";\n}}\n')
         words = (self.program[0], "-t", "-c", str(tested))
-        return _must(self.run(words), words).replace(str(root), "")
+        before = f"{self.first}, or name a folder that it reads; with that line " if self.first else ""
+        return _must(self.run(words), words, before=before).replace(str(root), "")
 
     def check(self) -> str:
         words = (*self.program, "-t")
@@ -281,6 +290,8 @@ def _loads(site: Site, bundle: Mapping[str, bytes]) -> None:
         context.load_cert_chain(site.certificate, site.key, password=lambda: b"")
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        if missing := [path for path in (site.certificate, site.key) if not Path(path).exists()]:
+            hint = f"there is no {' and no '.join(missing)}: say where they are with --certificate FILE and --key FILE; nothing was changed"
         message = f"the certificate {site.certificate} and the key {site.key} cannot be used together: {str(reason).lower().replace('_', ' ')}"
         raise Refused("checker-refused", message, hint=hint) from None
     counts = {}
@@ -305,7 +316,7 @@ def _texts(configuration: Configuration) -> dict[Path, str]:
 def _staged(server: str, there: Path, site: Site, bundle: dict[str, bytes], links: dict[Path, str]) -> Configuration:
     """The same configuration with everything below `there`, written."""
     _fill(there / "bundle", bundle)
-    moved = site._replace(folder=str(there / "gatekey"), bundle=str(there / "bundle"))
+    moved = site._replace(folder=str(there / "gatekey"), place=str(there), bundle=str(there / "bundle"))
     if links:
         for path, target in links.items():
             (there / path.name).symlink_to(target)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How the files begin that hold our default servers.
 DEFAULT_FILE = "00-gatekey-default-"
+#: Where it reads site files, on Debian and its kin.
+PLACE = "/etc/nginx/conf.d"
 RELOAD = ("systemctl", "reload", "nginx")
 CHECK = ("nginx", "-t")
 
@@ -37,7 +39,7 @@ def configuration(site: Site, running: Running | None = None) -> Configuration:
         from .nginx_decision import configuration as asking
 
         return asking(site, running)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     identity = f"{site.folder}/identity.conf"
     includes = {f"{folder}/00-gatekey.conf": _shared(site, running)}
     notes = [main_note(running)] if running is None or not running.shutdown_timeout else []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..model import headers
 from . import page as refused
-from .nginx import CHECK, DEFAULT_FILE, RELOAD, catch_all, file_word, listen_words, main_note, options, proxy, redirect
+from .nginx import CHECK, DEFAULT_FILE, PLACE, RELOAD, catch_all, file_word, listen_words, main_note, options, proxy, redirect
 from .site import DECISION_IDLE, DECISION_PATIENCE, Configuration, Site, address, decision, indent
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _TAKEN = {"user": headers.USER, "name": headers.NAME, "email": headers.EMAIL, "g
 
 def configuration(site: Site, running: Running | None) -> Configuration:
     """The files for one checked site that asks."""
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     identity = f"{site.folder}/identity-decision.conf"
     includes = {f"{folder}/00-gatekey-decision.conf": _shared(site)}
     notes = [] if running and running.shutdown_timeout else [main_note(running)]

@@ -170,6 +170,12 @@ def relocated(text: str, file: str, root: str) -> str:
     return "".join([*out, text[at:]])
 
 
+def with_include(text: str, file: str, pattern: str) -> str:
+    """`text` with one more include at the end of its `http {}`; "" where it has none."""
+    http = next((directive for directive in parse(text, file) if directive.name == "http" and directive.block is not None), None)
+    return f'{text[: http.end - 1]}\n    include "{pattern}";\n{text[http.end - 1 :]}' if http else ""
+
+
 def _all(directives: tuple[Directive, ...]) -> Iterator[Directive]:
     for directive in directives:
         yield directive

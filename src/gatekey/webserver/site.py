@@ -31,6 +31,7 @@ class Site(NamedTuple):
 
     `upstream`: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path`. `groups`: who may enter; () for everyone with a certificate.
     `certificate` (with its issuers) and `key`: of the site itself. `folder`: where include files stand; `bundle`: the bundle folder.
+    `place`: where the server reads the site's own file; "" for where that server usually does.
     `listen`, `plain`: `ADDRESS:PORT` for HTTPS and for the redirect from HTTP. `static_options`: OPTIONS is answered by a bare 204 without a certificate;
     `origins`: who is named in its CORS headers. `revoked`, `people`: how many entries the deny list and the list of people have. `contact`: whom a
     refused person may ask.
@@ -57,6 +58,7 @@ class Site(NamedTuple):
     decision_key: str = ""
     decision_trust: str = ""
     crl: bool = False
+    place: str = ""
 
     @property
     def crl_at_handshake(self) -> bool:
@@ -158,6 +160,8 @@ def _reasons(site: Site) -> list[Reason]:
     if problem := host_problem(site.host, wildcard=False):
         found.append(bad(problem, "give the name of the website, for example app.example.com"))
     paths = [("certificate", site.certificate), ("key", site.key), ("folder", site.folder), ("bundle folder", site.bundle)]
+    if site.place:
+        paths.append(("folder of the site's file", site.place))
     if site.decision:
         paths += [("certificate for the decision endpoint", site.decision_certificate), ("key for the decision endpoint", site.decision_key)]
         paths.append(("root of the decision endpoint", site.decision_trust))

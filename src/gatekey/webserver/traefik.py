@@ -10,6 +10,8 @@ from ..model import headers
 from .apache import look_alikes
 from .site import Configuration, Site, address, bracketed, checked, decision, upstream
 
+#: The folder that its file provider usually watches.
+PLACE = "/etc/traefik/dynamic"
 #: Traefik watches its folder by itself and has no checker.
 RELOAD: tuple[str, ...] = ()
 CHECK: tuple[str, ...] = ()
@@ -34,7 +36,7 @@ def configuration(site: Site) -> Configuration:
         raise Refused("server-cannot", "Traefik cannot tell one certificate from another, so it cannot keep a site for some groups", hint=hint)
     if site.static_options:
         raise Refused("server-cannot", "Traefik cannot answer OPTIONS without a certificate and ask for one otherwise", hint=hint)
-    folder = site.folder.removesuffix("/gatekey") if site.folder.endswith("/gatekey") else site.folder
+    folder = site.place or PLACE
     notes = (
         *(() if site.decision else (_LETS_IN,)),
         "this configuration was written by Traefik's documentation and not run: knock at the site with `gatekey check` before you rely on it",
