@@ -52,3 +52,20 @@ def test_nothing_is_open(kind: str, tmp_path: Path) -> None:
     words = "\n".join(f"{o.number} {o.verdict}: {o.said} <- {o.request}" for o in report.outcomes if o.verdict != "pass")
     assert report.opened == (), words
     assert set(report.unsure) == UNTOLD[kind], words
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("nginx", "open"), ("apache", "cannot-tell"), ("haproxy", "open"), ("caddy", "cannot-tell")])
+def test_a_service_that_cannot_be_asked_is_named(kind: str, verdict: str, tmp_path: Path) -> None:
+    """Our own 503 is no app that is down, and nobody was let in. Apache and Caddy answer alike for both, so it cannot be told."""
+    with service(tmp_path) as s, s.admin.open() as authority:
+        made = probe.make(authority, lambda: material.make("p256"))
+        good, expired = Identity(made.good.chain, made.good.key, "good"), Identity(made.expired.chain, made.expired.key, "expired")
+        with asking(kind, tmp_path, s, (good, good)) as d:
+            s.stop()
+            target = Target(HOST, d.port, address="127.0.0.1", http_port=0, roots=d.servers_pki.root.pem, patience=15.0)
+            report = check.run(target, Identities(good=good, expired=expired), only=("2", "5"), now=int(time.time()), entropy=SystemEntropy())
+    entered, late = report.outcomes
+    assert entered.verdict == verdict
+    assert late.verdict == "cannot-tell" or kind == "caddy"
+    assert "the decision service cannot be asked" in entered.said
+    assert "is `gatekey serve` running" in (entered.hint or entered.fix(kind))

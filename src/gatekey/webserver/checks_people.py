@@ -6,7 +6,7 @@ from . import page
 from .answer import ANSWERED, TIMEOUT
 from .door import Door, certificates, worst
 from .knock import Identity
-from .refusal import own_reason, same_page
+from .refusal import own_reason, same_page, server_page
 from .report import OPEN, PASS, UNSURE, Finding
 
 BESIDE = "run `gatekey check` beside the authority: it makes short-lived test certificates"
@@ -47,6 +47,9 @@ def good_certificate(door: Door) -> Finding:
     what = door.try_(identity)
     answer = door.knock(what)
     if door.let_in(answer):
+        if answer.status >= 500 and server_page(answer):
+            said = f"{answer.face} from the web server itself: the app behind does not answer, or the decision service cannot be asked"
+            return Finding(UNSURE, said, what.words, answer.face, f"look after the app, and where the web server asks: {_MENDS[page.UNSURE]}")
         if answer.status >= 500:
             return Finding(UNSURE, f"let in, but the app behind answers {answer.face}", what.words, answer.face, "look after the app first")
         return Finding(PASS, f"let in: {answer.face}", what.words, answer.face)
