@@ -272,6 +272,7 @@ def test_a_second_folder_is_tested_with_the_line_that_is_missing(machine: Machin
     with pytest.raises(Refused, match=f"^nginx does not read {elsewhere}: put .* {words}") as caught:
         install("nginx", other, elsewhere, machine.bundle, program=machine.nginx)
     assert caught.value.hint == "nothing was changed"
+    assert f" in {elsewhere}/00-gatekey-default" in caught.value.message
     apart = other._replace(listen=(f"127.0.0.1:{machine.other}",), plain=())
     assert install("nginx", apart, elsewhere, machine.bundle, program=machine.nginx).first
     machine.main.write_text(machine.main.read_text().replace("include conf.d/*.conf;", f"include conf.d/*.conf; include {elsewhere}/*.conf;"))

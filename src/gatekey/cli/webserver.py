@@ -162,7 +162,7 @@ def _install(session: Session, server: str, site: Site, folder: Path, program: l
         session.words(f"note: {note}")
     if done.said:
         session.words(done.said)
-    session.words(f"the bundle that {server} reads is {done.bundle}: the target of gatekey agent must be this folder")
+    session.words(f"{server} reads the bundle in {done.bundle}: for gatekey agent that is the target")
     if done.first:
         session.words(f"the server's own checker takes it with that line; until it is there, nothing of this counts; then: {shlex.join(done.reload)}")
         return

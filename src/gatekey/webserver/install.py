@@ -221,7 +221,8 @@ class _Nginx:
             tested.write_text(with_include(tested.read_text(), str(main), line) or f'events {{}}\nhttp {{\n    include "{line}";\n}}\n')
         words = (self.program[0], "-t", "-c", str(tested))
         before = f"{self.first}, or name a folder that it reads; with that line " if self.first else ""
-        return _must(self.run(words), words, before=before).replace(str(root), "")
+        ran = self.run(words)
+        return _must(ran._replace(output=ran.output.replace(str(root), "")), words, before=before)
 
     def check(self) -> str:
         words = (*self.program, "-t")
