@@ -347,7 +347,7 @@ def test_nobody_and_those_who_have_lost_it_are_not_answered(service: Service) ->
     assert caught.value.code == "forbidden"
     access.set_roles(service.authority, "web1", add=("proxy",))
     service.revoke(service.web1)
-    with pytest.raises(Refused, match="needed here"):
+    with pytest.raises(Refused, match="is not in force here"):
         asked(service, service.web1)
 
 
