@@ -66,7 +66,10 @@ class Load:
 
 
 class Bridge:
-    """A port for wrk, which knows no Unix sockets: the service listens for web servers on TCP as if systemd had opened it (proxy, LISTEN_FDNAMES)."""
+    """A port for wrk, which knows no Unix sockets: the service listens for web servers on TCP as if systemd had opened it (proxy, LISTEN_FDNAMES).
+
+    It would refuse that, since whoever reaches the port speaks for a web server; here its word against it is set aside.
+    """
 
     def __init__(self, service: Any) -> None:
         import socket
@@ -85,7 +88,7 @@ class Bridge:
         began = time.monotonic()
         program = (
             "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'proxy'};"
-            "sys.argv = ['gatekey', 'serve']; from gatekey.cli import main; main()"
+            "from gatekey import app; app._need_unix = lambda unix: None; sys.argv = ['gatekey', 'serve']; from gatekey.cli import main; main()"
         )
         with self.service.log.open("ab") as log:
             self.service.process = subprocess.Popen(
