@@ -105,7 +105,7 @@ DAMAGES = {
     "a certificate put in": Damage(
         "INSERT INTO certificate (issuer, serial, state, tbs, profile, profile_sha256, holder, device, common_name, alternatives, not_before, not_after,"
         " spki_sha256, key_type, lineage, requester, door, request_sha256, owner, lease_until, recorded_at)"
-        " SELECT issuer, '7F' || substr(serial, 3), 'recorded', tbs, profile, profile_sha256, holder, device, common_name, alternatives, not_before, not_after,"
+        " SELECT issuer, '00' || substr(serial, 3), 'recorded', tbs, profile, profile_sha256, holder, device, common_name, alternatives, not_before, not_after,"
         " spki_sha256, key_type, lineage, requester, door, request_sha256, owner, CAST(strftime('%s', 'now') AS INTEGER) + 3600,"
         " recorded_at FROM certificate WHERE holder = 'ann'",
         ("stands in the ledger, and the audit log does not know it",),
