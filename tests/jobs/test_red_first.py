@@ -192,6 +192,7 @@ HARMS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: str(harm.do.__name__))
 def test_health_is_red_days_before_anybody_is_locked_out(worker: Worker, harm: Harm) -> None:
     """Told by /readyz and by `gatekey doctor`, in the same words, from ten days before the end on; green again as soon as it can be."""
