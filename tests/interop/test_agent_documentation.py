@@ -11,7 +11,7 @@ import pytest
 
 from kit.backend import Backend, backend
 from kit.servers import Nginx, wait_until
-from kit.typist import Machine, Section, machine, sections
+from kit.typist import Machine, Section, sections, typed_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
@@ -123,8 +123,4 @@ def test_every_section_with_a_block_is_typed() -> None:
 
 @pytest.mark.parametrize("title", STEPS)
 def test_what_the_page_says_works(title: str, tmp_path: Path, app: Backend) -> None:
-    section = sections("agent-network.md")[title]
-    with machine(tmp_path, app.url) as m:
-        m.found()
-        STEPS[title](section, m)
-    assert section.left == [], "blocks that nobody has typed"
+    typed_whole(sections("agent-network.md")[title], STEPS[title], tmp_path, app.url)

@@ -10,7 +10,7 @@ import pytest
 
 from kit.backend import MARK, Backend, backend
 from kit.servers import apache, haproxy, wait_until
-from kit.typist import Machine, Section, machine, sections
+from kit.typist import Machine, Section, sections, typed_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
@@ -77,8 +77,4 @@ def test_every_section_with_a_block_is_typed() -> None:
 
 @pytest.mark.parametrize("title", STEPS)
 def test_what_the_page_says_works(title: str, tmp_path: Path, app: Backend) -> None:
-    section = sections("decision.md")[title]
-    with machine(tmp_path, app.url) as m:
-        m.found()
-        STEPS[title](section, m)
-    assert section.left == [], "blocks that nobody has typed"
+    typed_whole(sections("decision.md")[title], STEPS[title], tmp_path, app.url)

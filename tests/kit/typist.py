@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -236,3 +236,11 @@ def machine(folder: Path, app: str = "") -> Iterator[Machine]:
 
 
 __all__ = ["Block", "Machine", "Section", "machine", "moved", "sections"]
+
+
+def typed_whole(section: Section, step: Callable[[Section, Machine], None], folder: Path, app: str) -> None:
+    """Takes one section of a page through its step, on a machine with an authority of its own; every block of it must have been used. `app`: its URL."""
+    with machine(folder, app) as m:
+        m.found()
+        step(section, m)
+    assert section.left == [], "blocks that nobody has typed"

@@ -158,7 +158,6 @@ def blocks(heading: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 def test_the_lines_of_the_page_lead_to_a_running_service(tmp_path: Path) -> None:
     """As they stand there, in a root of their own. systemd and the other user are played, all else is done; then what the unit says is run."""
     root, bin_ = tmp_path / "root", tmp_path / "bin"
