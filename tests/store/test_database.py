@@ -62,7 +62,7 @@ def test_a_connection_for_each_thread(scribe: Scribe) -> None:
 
     def look() -> None:
         scribe.reads.compromised("k")
-        seen.append(scribe.db._connection())
+        seen.append(scribe.db.connection())
 
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
@@ -75,7 +75,7 @@ def test_a_connection_for_each_thread(scribe: Scribe) -> None:
 
 def test_commits_are_durable(scribe: Scribe) -> None:
     """WAL with synchronous FULL or EXTRA: a commit is on the disk before it is promised (https://sqlite.org/pragma.html#pragma_synchronous)."""
-    connection = scribe.db._connection()
+    connection = scribe.db.connection()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] >= 2
     assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)

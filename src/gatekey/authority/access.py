@@ -31,6 +31,12 @@ def roles(authority: Authority, login: str) -> tuple[str, ...]:
         return rows.roles(tx, login)
 
 
+def everybodys_roles(authority: Authority) -> dict[str, tuple[str, ...]]:
+    """Login -> roles, of all who have some."""
+    with authority.ledger.db.read() as tx:
+        return rows.everybodys_roles(tx)
+
+
 def set_roles(authority: Authority, login: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> tuple[str, ...]:
     """Gives and takes roles. Raises Refused for one that there is not, or when nobody would be administrator any more."""
     holder = people.get(authority, login)

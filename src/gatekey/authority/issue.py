@@ -188,10 +188,10 @@ def _everybodys(refused: GatekeyError, drafts: list[_Drafted], outcomes: list[Ou
 
 def record_of(draft: Draft, released: Released, kind: str, now: int) -> CertificateRecord:
     """The row of a certificate that was released a moment ago, without asking the ledger for what we have just told it."""
-    row: dict[str, Any] = {name: draft.row[name] for name in CertificateRecord._fields if name in draft.row}
+    more = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
+    row: dict[str, Any] = {**draft.row, **more, "recorded_at": now, "released_at": now, "revoked_at": None, "revoked_reason": None}
     row["alternatives"] = tuple(json.loads(row["alternatives"]))
-    more: dict[str, Any] = {"issuer": draft.issuer, "serial": draft.number, "state": RELEASED, "kind": kind, "fingerprint": fingerprint(released.der)}
-    return CertificateRecord(**row, **more, recorded_at=now, released_at=now, revoked_at=None, revoked_reason=None)
+    return CertificateRecord._make(map(row.__getitem__, CertificateRecord._fields))
 
 
 def decide_for(

@@ -18,6 +18,14 @@ def roles(tx: Transaction, login: str) -> tuple[str, ...]:
     return tuple(row[0] for row in tx.all("SELECT role FROM role WHERE login = :login ORDER BY role", login=login))
 
 
+def everybodys_roles(tx: Transaction) -> dict[str, tuple[str, ...]]:
+    """Login -> roles, sorted, of all who have some."""
+    found: dict[str, tuple[str, ...]] = {}
+    for login, role in tx.all("SELECT login, role FROM role ORDER BY login, role"):
+        found[login] = (*found.get(login, ()), role)
+    return found
+
+
 def holders_of(tx: Transaction, role: str) -> tuple[str, ...]:
     """Logins of everybody who has a role and has not left, sorted."""
     sql = "SELECT r.login FROM role r JOIN holder h ON h.login = r.login WHERE r.role = :role AND h.left_at IS NULL ORDER BY r.login"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 
 from .database import Row, Transaction
@@ -36,12 +37,13 @@ class Logged(NamedTuple):
     hash: str
 
 
-_line = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 _facts = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 
 
-def _chain(previous: str, number: int, at: int, event: Event, facts: str) -> str:
-    return hashlib.sha256(_line([previous, number, at, event.actor, event.action, event.subject, facts]).encode()).hexdigest()
+def _chain(previous: str, number: int, at: int, actor: str, action: str, subject: str, facts: str) -> str:
+    """The hash of an event: SHA-256 of a JSON list. Raises TypeError or ValueError for a cell that is not of its column's type."""
+    line = f'["{previous}",{number:d},{at:d},{quoted(actor)},{quoted(action)},{quoted(subject)},{quoted(facts)}]'
+    return hashlib.sha256(line.encode()).hexdigest()
 
 
 def append(tx: Transaction, at: int, *events: Event) -> None:
@@ -49,13 +51,11 @@ def append(tx: Transaction, at: int, *events: Event) -> None:
     last = tx.one("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
     number, previous = (int(last[0]), str(last[1])) if last else (0, ORIGIN)
     rows = []
-    for event in events:
+    for actor, action, subject, told in events:
         number += 1
-        facts = _facts(event.facts)
-        previous = _chain(previous, number, at, event, facts)
-        rows.append(
-            {"number": number, "at": at, "actor": event.actor, "action": event.action, "subject": event.subject, "facts": facts, "hash": previous}
-        )
+        facts = _facts(told)
+        previous = _chain(previous, number, at, actor, action, subject, facts)
+        rows.append({"number": number, "at": at, "actor": actor, "action": action, "subject": subject, "facts": facts, "hash": previous})
     tx.insert("audit", *rows)
 
 
@@ -88,8 +88,8 @@ def broken(tx: Transaction) -> str | None:
         if number != expected:
             return f"audit event {expected} is missing"
         try:
-            holds = _chain(previous, number, at, Event(actor, action, subject), facts) == chained
-        except TypeError:  # a cell that is neither text nor a number
+            holds = _chain(previous, number, at, actor, action, subject, facts) == chained
+        except (TypeError, ValueError):  # text where a number should be, or the other way round
             holds = False
         if not holds:
             return f"audit event {number} or one before it was changed"

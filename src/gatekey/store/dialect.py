@@ -124,7 +124,7 @@ class SQLite:
     def execute(self, connection: sqlite3.Connection, sql: str, values: dict[str, Any]) -> sqlite3.Cursor:
         return connection.execute(sql, values)
 
-    def execute_many(self, connection: sqlite3.Connection, sql: str, rows: Sequence[dict[str, Any]]) -> int:
+    def execute_many(self, connection: sqlite3.Connection, sql: str, rows: Sequence[dict[str, Any] | tuple[Any, ...]]) -> int:
         """The same statement for each row; answers with the number of rows that were changed."""
         return int(connection.executemany(sql, rows).rowcount)
 

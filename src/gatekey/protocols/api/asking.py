@@ -57,10 +57,14 @@ class Outside(NamedTuple):
 
 
 class Desk(NamedTuple):
-    """What the API needs beside the authority. `make_key`: a private key of this type, for somebody else. `kept`: what handlers remember between questions."""
+    """What the API needs beside the authority. `make_key`: a private key of this type, for somebody else. `roles`: those of a login.
+
+    `kept`: what handlers remember between questions.
+    """
 
     make_key: Callable[[str], PortableKey]
     outside: Outside
+    roles: Callable[[str], tuple[str, ...]]
     kept: dict[Any, Any]
 
 
@@ -117,11 +121,9 @@ def not_above(ask: Ask, login: str) -> None:
 
     Whoever may `manage` may give roles, and so everything. What belongs to the service itself is for them alone.
     """
-    from ...authority import access
-
     if reserved_problem(login) and not ask.caller.may("manage"):
         raise Refused("above-caller", f"{login} is the service itself, so this is for an administrator", hint="ask somebody with the role administrator")
-    beyond = [scope for scope in scopes_of(access.roles(ask.authority, login)) if not ask.caller.may(scope)]
+    beyond = [scope for scope in scopes_of(ask.desk.roles(login)) if not ask.caller.may(scope)]
     if beyond and not ask.caller.may("manage"):
         message = f"{login} may do more than {ask.caller.login} here ({', '.join(beyond)}), so this is for an administrator"
         raise Refused("above-caller", message, hint="ask somebody with the role administrator")

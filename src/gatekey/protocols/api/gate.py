@@ -66,10 +66,11 @@ class Gate:
         refusal: Callable[[GatekeyError, Call], None] = lambda *_: None,
     ) -> None:
         self._authority = authority
-        self._desk = Desk(make_key, outside, {})
+        self._desk = Desk(make_key, outside, self._roles, {})
         self._trouble = trouble
         self._refusal = refusal
         self._callers: dict[tuple[bytes, str], tuple[int, int, Caller]] = {}
+        self._everybodys: tuple[int, dict[str, tuple[str, ...]]] = (-2, {})
         self._event = self._changed = -1
         self._look = threading.Lock()
 
@@ -150,7 +151,17 @@ class Gate:
                     self._changed = self._event
                 return Moment(self._event, self._changed)
         except GatekeyError:
+            self._everybodys = (-2, {})
             return None
+
+    def _roles(self, login: str) -> tuple[str, ...]:
+        """The roles of a holder at the last look at the ledger, which every question begins with. They are few, and read when something has changed them."""
+        event, roles = self._everybodys
+        if event < self._changed:
+            event = self._event  # before the question: what changes after it is read again
+            roles = access.everybodys_roles(self._authority)
+            self._everybodys = (event, roles)
+        return roles.get(login, ())
 
     def caller(self, call: Call) -> Caller:
         """Who asks, for what stands beside the API. Raises Refused for a token that is none, Unavailable."""
