@@ -8,7 +8,7 @@ import pytest
 
 from gatekey.cli import check
 from gatekey.cli.session import Session
-from gatekey.webserver.report import OPEN, PASS, Outcome, Report
+from gatekey.webserver.report import OPEN, PASS, SHUT, Outcome, Report
 from kit.administrator import Administrator
 from kit.pki import make_pki
 
@@ -42,13 +42,13 @@ def test_whether_the_nginx_of_this_machine_reads_the_crls(dump: str | None, host
 @pytest.mark.parametrize(
     ("others", "words"),
     [
-        (PASS, ["0 open, 0 cannot tell, 1 pass", "the door is shut to those whom it is for"]),
-        (OPEN, ["1 open, 0 cannot tell, 0 pass", "the door is shut to those whom it is for", "the door is open"]),
+        (PASS, ["0 open, 1 shut, 0 cannot tell, 1 pass", "the door is shut to those whom it is for"]),
+        (OPEN, ["1 open, 1 shut, 0 cannot tell, 0 pass", "the door is shut to those whom it is for", "the door is open"]),
     ],
 )
 def test_a_door_that_lets_nobody_in_is_not_called_open(others: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = (
-        Outcome(2, "good-certificate", "with a good certificate", OPEN, "refused", fixes=(("any", "mend it so"),)),
+        Outcome(2, "good-certificate", "with a good certificate", SHUT, "refused", fixes=(("any", "mend it so"),)),
         Outcome(11, "no-sni", "without SNI", others, "said"),
     )
     check._tell(Session(), Report("https://app.example/", "nginx", 0, 1.0, 2, outcomes))

@@ -241,7 +241,7 @@ def test_the_report_and_what_is_written_down(desk: Desk) -> None:
         assert [row["serial"] for row in desk.ask("boss", "GET", "/v1/certificates?holder=gatekey-probe").json["items"]] == []
         assert len(desk.ask("boss", "GET", "/v1/certificates?holder=gatekey-probe&probes=true").json["items"]) >= 5
         outcome = {one["name"]: one["outcome"] for one in desk.ask("boss", "GET", "/v1/doctor").json["jobs"]}["site-check"]
-        assert outcome == f"{HOST}:{port}: 2 open, 0 cannot tell"
+        assert outcome == f"{HOST}:{port}: 2 open, 0 shut, 0 cannot tell"
     with little(shut) as port:
         allow(desk, f"{HOST}:{port}", networks=("127.0.0.1", "::1"))
         report = check(desk, f"https://{HOST}:{port}", only=["no-certificate"]).json

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gatekey.webserver.report import OPEN
+from gatekey.webserver.report import OPEN, SHUT
 from kit.broken import APACHE, HAPROXY, HOST, NGINX, Site, Text, site
 from kit.pki import Leaf, make_pki
 
@@ -264,7 +264,8 @@ def test_a_hole_is_found_and_nothing_else(name: str, tmp_path: Path) -> None:
     with site(hole.text, tmp_path, states=hole.states, prepare=hole.prepare, **hole.parts) as s:
         report = s.check(revoke=hole.revoke, only=hole.only, **hole.target(s))
     words = "\n".join(f"{o.number} {o.verdict}: {o.said} <- {o.request}" for o in report.outcomes if o.verdict != "pass")
-    assert set(report.opened) == hole.opened, words
+    assert {*report.opened, *report.shut} == hole.opened, words
+    assert report.shut == tuple({2} & hole.opened), words
     assert set(report.unsure) == hole.untold, words
     assert report.exit_code == (1 if hole.opened else 0)
     assert report.seconds < 15
@@ -272,7 +273,7 @@ def test_a_hole_is_found_and_nothing_else(name: str, tmp_path: Path) -> None:
     for number, piece in hole.said:
         assert piece in by_number[number].said, words
     for outcome in report.outcomes:
-        assert bool(outcome.fixes) == (outcome.verdict == OPEN)
-        if outcome.verdict == OPEN:
+        assert bool(outcome.fixes) == (outcome.verdict in (OPEN, SHUT))
+        if outcome.fixes:
             assert outcome.fix(report.server), outcome
             assert not outcome.follows or outcome.follows in hole.opened

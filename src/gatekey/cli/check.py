@@ -13,15 +13,15 @@ from ..errors import GatekeyError, Misconfigured, Refused
 from ..ports import SystemClock, SystemEntropy
 from ..webserver import check as checks
 from ..webserver.check import Identities, Identity, Report
-from ..webserver.report import OPEN, PASS, UNSURE
+from ..webserver.report import OPEN, PASS, SHUT, UNSURE
 from . import say
 from .session import Session, Verb, pass_session, passphrase_option
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
 
-_WORDS = {PASS: "pass", OPEN: "OPEN", UNSURE: "cannot tell"}
-_COLOURS = {PASS: "32", OPEN: "31", UNSURE: "33"}
+_WORDS = {PASS: "pass", OPEN: "OPEN", SHUT: "SHUT", UNSURE: "cannot tell"}
+_COLOURS = {PASS: "32", OPEN: "31", SHUT: "31", UNSURE: "33"}
 
 
 @click.command("check", cls=Verb)
@@ -233,10 +233,9 @@ def _progress(done: int, of: int, title: str) -> None:
 
 def _tell(session: Session, report: Report) -> None:
     for outcome in report.outcomes:
-        shut_out = outcome.verdict == OPEN and outcome.name == "good-certificate"
-        word = ("SHUT" if shut_out else _WORDS[outcome.verdict]).ljust(11)
+        word = _WORDS[outcome.verdict].ljust(11)
         say.result(f"{outcome.number:>3}  {word}  {outcome.title}: {outcome.said}", word=word, colour=_COLOURS[outcome.verdict])
-        if outcome.verdict == OPEN:
+        if outcome.verdict in (OPEN, SHUT):
             for name, text in (("tried", outcome.request), ("came back", outcome.answer)):
                 if text:
                     say.result(f"{'':18}{name}: {text}")
@@ -247,10 +246,10 @@ def _tell(session: Session, report: Report) -> None:
         elif outcome.verdict == UNSURE and outcome.hint:
             say.result(f"{'':18}{outcome.hint}")
     opened, unsure = len(report.opened), len(report.unsure)
-    passed, opened = len(report.outcomes) - opened - unsure, opened - report.shut_out
-    counts = f"{opened} open, {unsure} cannot tell, {passed} pass"
+    passed = len(report.outcomes) - opened - unsure - len(report.shut)
+    counts = f"{opened} open, {f'{len(report.shut)} shut, ' if report.shut else ''}{unsure} cannot tell, {passed} pass"
     session.words(f"{report.site}: {counts}; {report.connections} connections in {report.seconds:.1f} s")
-    if report.shut_out:
+    if report.shut:
         session.words("the door is shut to those whom it is for: mend check 2")
     if opened:
         session.words("the door is open")

@@ -21,10 +21,10 @@ from . import checks_app, checks_names, checks_people, checks_places, checks_tim
 from .check_table import BY_NAME, BY_NUMBER, CHECKS, Check
 from .door import Dice, Door, Identities, Target, parse_target, reachable
 from .knock import Budget, Identity, check_identity
-from .report import OPEN, PASS, UNSURE, Finding, Outcome, Report
+from .report import OPEN, PASS, SHUT, UNSURE, Finding, Outcome, Report
 from .revocation import Revocation, Revoke
 
-__all__ = ["CHECKS", "OPEN", "PASS", "UNSURE", "Check", "Identities", "Identity", "Outcome", "Report", "Target", "chosen", "parse_target", "run"]
+__all__ = ["CHECKS", "OPEN", "PASS", "SHUT", "UNSURE", "Check", "Identities", "Identity", "Outcome", "Report", "Target", "chosen", "parse_target", "run"]
 
 #: Bounds of one run. Polling after a revocation takes most of them.
 MOST_CONNECTIONS = 500
@@ -171,10 +171,11 @@ def _try(find: Callable[[], Finding]) -> Finding:
 def _outcome(check: Check, found: dict[int, Finding]) -> Outcome:
     finding = found[check.number]
     opened = finding.verdict == OPEN
+    verdict = SHUT if opened and check.name == "good-certificate" else finding.verdict
     follows = next((number for number in check.after if opened and number in found and found[number].verdict == OPEN), 0)
     hint = finding.hint if finding.verdict == UNSURE else ""
     fixes = (("any", finding.hint),) if finding.hint else tuple(check.fixes.items())
     return Outcome(
-        check.number, check.name, check.title, finding.verdict, finding.said, finding.request, finding.answer, hint,
+        check.number, check.name, check.title, verdict, finding.said, finding.request, finding.answer, hint,
         fixes if opened else (), follows,
     )  # fmt: skip

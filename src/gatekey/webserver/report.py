@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from ..model.instants import iso
 
 PASS, OPEN, UNSURE = "pass", "open", "cannot-tell"
+#: An outcome only: what a try calls open where the good certificate is refused (check 2).
+SHUT = "shut"
 
 
 class Finding(NamedTuple):
@@ -25,7 +27,8 @@ class Finding(NamedTuple):
 class Outcome(NamedTuple):
     """One check of the table with its verdict.
 
-    `verdict`: PASS, OPEN (the door is not as it must be) or UNSURE. `fixes`: server -> the line that mends it, empty unless OPEN.
+    `verdict`: PASS, OPEN (the door is not as it must be), SHUT (to those whom it is for) or UNSURE. `fixes`: server -> the line that mends it, empty unless
+    OPEN or SHUT.
     `hint`: how to find out, only when UNSURE. `follows`: number of an open check that explains this one as well, or 0.
     """
 
@@ -64,9 +67,8 @@ class Report(NamedTuple):
         return self.numbers(OPEN)
 
     @property
-    def shut_out(self) -> bool:
-        """Whether what is wrong is that the good certificate is refused (check 2): the door is shut to those whom it is for."""
-        return any(outcome.name == "good-certificate" and outcome.verdict == OPEN for outcome in self.outcomes)
+    def shut(self) -> tuple[int, ...]:
+        return self.numbers(SHUT)
 
     @property
     def unsure(self) -> tuple[int, ...]:
@@ -74,8 +76,8 @@ class Report(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """1 if anything is open, otherwise 0: not being able to tell is no alarm."""
-        return 1 if self.opened else 0
+        """1 if anything is open or shut, otherwise 0: not being able to tell is no alarm."""
+        return 1 if self.opened or self.shut else 0
 
     def as_json(self) -> dict[str, Any]:
         """Only what JSON has: for `--json` and for a monitor."""
@@ -87,6 +89,7 @@ class Report(NamedTuple):
             "seconds": round(self.seconds, 3),
             "connections": self.connections,
             "open": list(self.opened),
+            "shut": list(self.shut),
             "cannot_tell": list(self.unsure),
             "checks": [{**outcome._asdict(), "fixes": dict(outcome.fixes)} for outcome in self.outcomes],
         }

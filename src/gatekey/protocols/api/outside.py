@@ -111,18 +111,19 @@ _REPORT = Shape("SiteReport", (
     Field("seconds", "decimal", "how long it took", True),
     Field("connections", "number", "how many connections that took", True),
     Field("open", "numbers", "checks that found the door open", True),
+    Field("shut", "numbers", "the check that found it shut to those whom it is for", True),
     Field("cannot_tell", "numbers", "checks that could not tell", True),
     Field("checks", "objects", "every check, by number", True, shape=Shape("CheckOutcome", (
         Field("number", "number", "its number", True),
         Field("name", "text", "its short name", True),
         Field("title", "text", "what must be so", True),
-        Field("verdict", "text", "what it found", True, ("pass", "open", "cannot-tell")),
+        Field("verdict", "text", "what it found", True, ("pass", "open", "shut", "cannot-tell")),
         Field("said", "text", "in one sentence", True),
         Field("request", "text", "what was tried, or empty", True),
         Field("answer", "text", "what came back, or empty", True),
         Field("hint", "text", "how to find out, where it could not tell", True),
         Field("fixes", "map", "web server: the line that mends it", True),
-        Field("follows", "number", "an open check whose mending mends this one, or 0", True),
+        Field("follows", "number", "a check whose mending mends this one, or 0", True),
     ))),
 ))  # fmt: skip
 
@@ -195,7 +196,7 @@ def check(ask: Ask) -> Answer:
     try:
         ceremony.note(authority, "site.check", _named(host, port))  # 3
         found = outside.knock(_knocking(ask, addresses))  # 4, 5
-        outcome = f"{_named(host, port)}: {len(found['open'])} open, {len(found['cannot_tell'])} cannot tell"
+        outcome = f"{_named(host, port)}: {len(found['open'])} open, {len(found['shut'])} shut, {len(found['cannot_tell'])} cannot tell"
     except GatekeyError as problem:
         outcome = f"{_named(host, port)}: {problem.message}"
         raise
