@@ -37,6 +37,7 @@ PACKAGES = {
     "ip": "iproute2",
     "ps": "procps",
     "systemd-analyze": "systemd",
+    "promtool": "prometheus",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kit.servers import apache, nginx, wait_until
+from kit.prometheus import prometheus
+from kit.servers import apache, nginx, program, wait_until
 from kit.typist import Machine, Section, machine, sections
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
@@ -158,10 +160,11 @@ def reminders(section: Section, m: Machine) -> None:
 
 
 def how_it_is_doing(section: Section, m: Machine) -> None:
-    """Prometheus' part is played by the test, with what the YAML says and nothing else."""
-    with m.serving():
+    """A real Prometheus asks, with what the YAML says and nothing else; its rules find that one worker is fewer than two, and later that nobody is there."""
+    with m.serving() as service:
         m.types(section.take("sh"))
-        (job,) = yaml.safe_load(m.moved(section.take("yaml")))["scrape_configs"]
+        scraping, rules = m.moved(section.take("yaml")), section.take("yaml")
+        (job,) = yaml.safe_load(scraping)["scrape_configs"]
         (target,) = job["static_configs"][0]["targets"]
         assert job["scheme"] == "https"
         assert target == f"localhost:{m.private}"
@@ -172,10 +175,58 @@ def how_it_is_doing(section: Section, m: Machine) -> None:
         with_certificate = ["--cert", "monitor/monitor.chain.crt", "--key", "monitor/monitor.key", "--cacert", job["tls_config"]["ca_file"]]
         done = subprocess.run(["curl", "-sf", *with_certificate, f"https://{target}/metrics"], cwd=m.folder, capture_output=True, text=True, timeout=60)
         assert "gatekey_requests_total" in done.stdout
-        for _ in list(section.blocks):  # rules for alarms: of numbers that there are
-            rules = [rule for group in yaml.safe_load(section.take("yaml"))["groups"] for rule in group["rules"]]
-            names = {name for rule in rules for name in re.findall(r"gatekey_\w+", rule["expr"])}
-            assert {name for name in names if name.removesuffix("_total") not in body} == set()
+        said = subprocess.run([program("promtool"), "check", "metrics"], input=body, capture_output=True, text=True, timeout=60)
+        assert (said.returncode, said.stdout + said.stderr) == (0, "")
+        with prometheus(scraping, rules, m.folder) as judge:
+            wait_until(lambda: judge.value("gatekey_workers") == 1, "Prometheus has asked")
+            assert judge.value('gatekey_check{name="ledger", state="ok"}') == 1
+            wait_until(lambda: judge.alerts() == {"GatekeyWorkerHangs"}, "one worker is fewer than two")
+            service.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: "GatekeySilent" in judge.alerts(), "nobody answers")
+    names = {name for group in yaml.safe_load(rules)["groups"] for rule in group["rules"] for name in re.findall(r"gatekey_\w+", rule["expr"])}
+    assert {name for name in names if name.removesuffix("_total") not in body} == set()
+    the_rules(rules, m.folder)
+
+
+#: Alert -> what Prometheus has scraped, once a minute in its notation, when the rule speaks; and when it does not. Both hold from the beginning on.
+ALERTS = {
+    "GatekeyUnwell": ({'gatekey_check{instance="a", name="crls", state="fail"}': "1x90"}, {'gatekey_check{instance="a", name="crls", state="fail"}': "0x90"}),
+    "GatekeyLookAtIt": ({'gatekey_check{instance="a", name="crls", state="warn"}': "1x90"}, {'gatekey_check{instance="a", name="crls", state="warn"}': "0x90"}),
+    "GatekeyCrlEnds": (
+        {'gatekey_crl_next_update_seconds{authority="people"}': "1000000x90"}, {'gatekey_crl_next_update_seconds{authority="people"}': "1100000x90"},
+    ),
+    "GatekeyJobFails": (
+        {'gatekey_job_runs_total{name="reminders", outcome="failed"}': "0+1x90"}, {'gatekey_job_runs_total{name="reminders", outcome="failed"}': "5x90"},
+    ),
+    "GatekeyWorkerHangs": ({"gatekey_workers": "1x90"}, {"gatekey_workers": "2x90"}),
+    "GatekeySilent": ({'up{job="gatekey"}': "0x90"}, {'up{job="gatekey"}': "1x90", "gatekey_workers": "2x90"}),
+}  # fmt: skip
+
+
+def the_rules(rules: str, folder: Path) -> None:
+    """Each rule of the page speaks when it should and only then, as `promtool test rules` finds."""
+    alerts = [rule["alert"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
+    assert set(alerts) == set(ALERTS)
+    cases = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": series, "values": values} for series, values in scraped.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) > bool 0 or vector(0)',
+                    "eval_time": "80m",
+                    "exp_samples": [{"labels": "{}", "value": int(speaks)}],
+                }
+            ],
+        }
+        for name, both in ALERTS.items()
+        for speaks, scraped in ((True, both[0]), (False, both[1]))
+    ]
+    (folder / "rules.yml").write_text(rules)
+    test = folder / "rules-test.yml"
+    test.write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": cases}))
+    done = subprocess.run([program("promtool"), "test", "rules", str(test)], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 STEPS: dict[str, Callable[[Section, Machine], None]] = {
