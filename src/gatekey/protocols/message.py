@@ -30,7 +30,7 @@ class Call(NamedTuple):
 
     def header(self, name: str) -> str:
         """The value of a header that stands there once; "" when it is missing. Doubled ones are joined with a comma (RFC 9110 5.3)."""
-        return ", ".join(value for key, value in self.headers if key == name)
+        return ", ".join([value for key, value in self.headers if key == name])
 
 
 class Answer(NamedTuple):

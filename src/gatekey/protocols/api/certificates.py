@@ -252,7 +252,8 @@ def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *
     not_above(ask, holder.login)
     if "PRIVATE KEY-----" in ask.body.get("csr", ""):
         notes = (*notes, "a private key came with the request: never send it to anybody; make a new key and another request if others may have seen it")
-    request = request._replace(asked=ask.digest if ask.key else "")
+    if ask.key:
+        request = request._replace(asked=ask.digest)
     person = holder.kind == "person"
 
     def finish(released: Released, record: CertificateRecord, said: Sequence[str]) -> Answer:

@@ -286,7 +286,7 @@ def _once(ask: Ask, route: Route) -> Answer:
 
 
 def _sealed(answer: Answer) -> Answer:
-    return answer._replace(headers=(*answer.headers, *_SAFE))
+    return Answer(answer.status, (*answer.headers, *_SAFE), answer.body)
 
 
 def _internal() -> GatekeyError:
