@@ -250,7 +250,7 @@ def dump(desk: Desk) -> list[str]:
         return list(connection.iterdump())
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ä", "a\tb"])
+@pytest.mark.parametrize("key", ["", " ", '""', "x" * 256, f'"{"x" * 254}"', "ä", "a\tb"])
 def test_keys_are_short_and_printable(quiet: Desk, key: str) -> None:
     told = quiet.ask("boss", "POST", "/v1/people", {"login": "eve"}, headers=(*JSON, ("idempotency-key", key)))
     assert (told.status, told.code) == (400, "bad-request")

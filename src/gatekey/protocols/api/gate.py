@@ -260,7 +260,7 @@ def _key(call: Call) -> str:
     if not given:
         return ""
     key = given[0].strip().strip('"')
-    if len(given) > 1 or not key or len(key) > _MOST_KEY or not (key.isascii() and key.isprintable()):
+    if len(given) > 1 or not key or len(given[0]) > _MOST_KEY or not (key.isascii() and key.isprintable()):
         raise Malformed("bad-request", f"idempotency-key must stand there once, with 1 to {_MOST_KEY} printable characters")
     return key
 
