@@ -194,11 +194,11 @@ class Reader:
     def raw(self, wanted: int | None = None) -> bytes:
         """The next element with its header, exactly as it stands there."""
         at = self.pos
-        tag, _, stop = self._header()
-        if wanted is not None and tag != wanted:
-            raise _bad(f"tag 0x{tag:02X} where 0x{wanted:02X} is needed", at)
-        self.pos = stop
-        return self.data[at:stop]
+        if wanted is None:
+            _, _, self.pos = self._header()
+        else:
+            self._expect(wanted)
+        return self.data[at : self.pos]
 
     def content(self, wanted: int) -> bytes:
         """The content of the next element, which must have this tag."""
@@ -287,21 +287,25 @@ class Reader:
     def text(self) -> str:
         """A character string of any of the kinds that X.509 uses."""
         at = self.pos
-        tag, value = self.any()
-        try:
-            if tag == UTF8:
-                return value.decode()
-            if tag in (PRINTABLE, IA5, 0x12, 0x1A):
-                return value.decode("ascii")
-            if tag == T61:
-                return value.decode("latin-1")
-            if tag == BMP:
-                return value.decode("utf-16-be")
-            if tag == UNIVERSAL:
-                return value.decode("utf-32-be")
-        except UnicodeDecodeError:
-            raise _bad("text that its own type does not allow", at) from None
-        raise _bad(f"tag 0x{tag:02X} where a character string is needed", at)
+        return string(*self.any(), at)
+
+
+def string(tag: int, content: bytes, at: int = 0) -> str:
+    """What a character string of this tag and content says; it begins at byte `at`."""
+    try:
+        if tag == UTF8:
+            return content.decode()
+        if tag in (PRINTABLE, IA5, 0x12, 0x1A):
+            return content.decode("ascii")
+        if tag == T61:
+            return content.decode("latin-1")
+        if tag == BMP:
+            return content.decode("utf-16-be")
+        if tag == UNIVERSAL:
+            return content.decode("utf-32-be")
+    except UnicodeDecodeError:
+        raise _bad("text that its own type does not allow", at) from None
+    raise _bad(f"tag 0x{tag:02X} where a character string is needed", at)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Malformed
 from . import oids
-from .der import BMP, IA5, SEQUENCE, SET, T61, UNIVERSAL, UTF8, Reader, dotted, explicit, implicit, oid, seq, tlv, utf8, whole
+from .der import BMP, IA5, SEQUENCE, SET, T61, UNIVERSAL, UTF8, Reader, dotted, explicit, implicit, oid, seq, string, tlv, utf8, whole
 
 if TYPE_CHECKING:
     from ..model.names import Names
@@ -95,8 +95,7 @@ def common_name(der: bytes) -> str:
 
 
 def _text(tag: int, content: bytes) -> str:
-    element = tlv(tag, content)
-    return Reader(element).text() if tag in _TEXTS else "#" + element.hex().upper()
+    return string(tag, content) if tag in _TEXTS else "#" + tlv(tag, content).hex().upper()
 
 
 def display(der: bytes) -> str:

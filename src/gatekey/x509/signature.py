@@ -10,8 +10,7 @@ from . import oids
 from .der import null, oid, seq, whole
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.hashes import HashAlgorithm
+    from collections.abc import Callable
 
 _ECDSA = {oids.ECDSA_SHA256: "SHA256", oids.ECDSA_SHA384: "SHA384", oids.ECDSA_SHA512: "SHA512"}
 _RSA = {oids.RSA_SHA256: "SHA256", oids.RSA_SHA384: "SHA384", oids.RSA_SHA512: "SHA512"}
@@ -63,12 +62,13 @@ def verify(spki: bytes, algorithm: bytes, signature: bytes, data: bytes, *, lega
     scheme = _scheme(algorithm, legacy)
     if scheme is None:
         return False
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
+    load, failures, kind, how = _tools(*scheme)
     try:
-        _check(load_der_public_key(spki), scheme, signature, data)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        key = load(spki)
+        if not isinstance(key, kind):
+            return False
+        key.verify(signature, data, *how)
+    except failures:
         return False
     return True
 
@@ -135,39 +135,34 @@ def _digest(der: bytes) -> str:
     return kind
 
 
-@functools.cache
-def _ecdsa(hash_name: str) -> ec.ECDSA:
+@functools.lru_cache(maxsize=64)
+def _tools(family: str, hash_name: str, salt: int) -> tuple[Callable[[bytes], Any], tuple[type[Exception], ...], type[Any], tuple[Any, ...]]:
+    """What loads a key, how it and its `verify` may fail, the class of keys of this family, and what their `verify` wants beside signature and data.
+
+    Kept, as an import inside a function costs time at each call; and each class is imported alone, as each costs time at the first.
+    """
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-    return ec.ECDSA(getattr(hashes, hash_name)())
-
-
-def _check(key: Any, scheme: tuple[str, str, int], signature: bytes, data: bytes) -> None:
-    """Verifies, or raises InvalidSignature, ValueError or TypeError. `key` is one of cryptography's public keys."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-
-    family, hash_name, salt = scheme
+    digest: Any = getattr(hashes, hash_name)() if hash_name else None
+    kind: type[Any]
+    how: tuple[Any, ...]
     if family in ("rsa", "pss"):
-        digest: HashAlgorithm = getattr(hashes, hash_name)()
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise TypeError(family)
-        key.verify(signature, data, padding.PSS(padding.MGF1(digest), salt) if family == "pss" else padding.PKCS1v15(), digest)
+        from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+        kind, how = rsa.RSAPublicKey, (padding.PSS(padding.MGF1(digest), salt) if family == "pss" else padding.PKCS1v15(), digest)
     elif family == "ecdsa":
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise TypeError(family)
-        key.verify(signature, data, _ecdsa(hash_name))
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        kind, how = ec.EllipticCurvePublicKey, (ec.ECDSA(digest),)
     elif family == "dsa":
         from cryptography.hazmat.primitives.asymmetric import dsa
 
-        if not isinstance(key, dsa.DSAPublicKey):
-            raise TypeError(family)
-        key.verify(signature, data, getattr(hashes, hash_name)())
+        kind, how = dsa.DSAPublicKey, (digest,)
     else:
-        if not isinstance(key, _pure_class(family)):
-            raise TypeError(family)
-        key.verify(signature, data)
+        kind, how = _pure_class(family), ()
+    return load_der_public_key, (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError), kind, how
 
 
 def _pure_class(label: str) -> type[Any]:
