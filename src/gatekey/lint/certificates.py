@@ -13,8 +13,8 @@ from ..model.keytypes import KNOWN, RSA_MOST_BITS
 from ..model.names import MAX_COMMON_NAME, email_problem, host_problem, ip_address
 from ..x509 import oids
 from ..x509.certificate import Certificate, Extension, read_tbs
-from ..x509.der import GENERALIZED_TIME, INTEGER, PRINTABLE, UTC_TIME, UTF8, Reader, whole
-from ..x509.names import GeneralNames, read_name
+from ..x509.der import GENERALIZED_TIME, PRINTABLE, UTC_TIME, UTF8, Reader, whole
+from ..x509.names import GeneralNames, attributes
 from ..x509.signature import algorithm, describe
 from ..x509.spki import PublicKey, read_spki
 from .table import Finding, Lint, applicable, run
@@ -206,15 +206,14 @@ def dates_are_in_order(view: View) -> Iterator[str]:
 
 def dates_are_encoded_well(view: View) -> Iterator[str]:
     """Dates are UTCTime up to the year 2049 and GeneralizedTime from 2050 on."""
-    reader = whole(view.certificate.tbs)
-    while reader.peek() in (0xA0, INTEGER):
-        reader.raw()
-    reader.raw()  # algorithm
-    reader.raw()  # issuer
-    dates = reader.inside()
-    for what in ("notBefore", "notAfter"):
-        if problem := time_problem(dates):
-            yield f"{what} {problem}"
+    yield from _date_problems(view.certificate.validity)
+
+
+@functools.lru_cache(maxsize=256)
+def _date_problems(validity: bytes) -> tuple[str, ...]:
+    """Kept: certificates that are issued together have their dates in common."""
+    dates = whole(validity)
+    return tuple(f"{what} {problem}" for what in ("notBefore", "notAfter") if (problem := time_problem(dates)))
 
 
 def time_problem(reader: Reader) -> str:
@@ -258,17 +257,16 @@ def subject_is_one_common_name(view: View) -> Iterator[str]:
     subject = view.certificate.subject
     if subject == _EMPTY_NAME:
         return
-    attributes = [attribute for rdn in read_name(subject) for attribute in rdn]
-    if [kind for kind, _ in attributes] != [oids.COMMON_NAME]:
-        yield f"the subject has {', '.join(oids.name(kind) for kind, _ in attributes)}"
+    found = [attribute for rdn in attributes(subject) for attribute in rdn]
+    if [kind for kind, _, _ in found] != [oids.COMMON_NAME]:
+        yield f"the subject has {', '.join(oids.name(kind) for kind, _, _ in found)}"
         return
-    text = attributes[0][1]
+    text = view.certificate.common_name
     if not 1 <= len(text) <= MAX_COMMON_NAME or not text.isprintable():
         yield f"the common name has {len(text)} characters, or some that do not print"
-    pair = whole(subject).inside(0x31).inside()
-    pair.oid()
-    if pair.peek() not in (UTF8, PRINTABLE):
-        yield f"the common name has the string type 0x{pair.peek():02X}"
+    _, tag, _ = found[0]
+    if tag not in (UTF8, PRINTABLE):
+        yield f"the common name has the string type 0x{tag:02X}"
 
 
 def key_is_known_and_strong(view: View) -> Iterator[str]:

@@ -75,7 +75,7 @@ class Constraints(NamedTuple):
 class Certificate(NamedTuple):
     """What a certificate says.
 
-    `serial` is at least 32 upper-case hex digits. Times are POSIX seconds. `issuer`, `subject`, `spki` and `algorithm` are DER.
+    `serial` is at least 32 upper-case hex digits. Times are POSIX seconds. `issuer`, `validity`, `subject`, `spki` and `algorithm` are DER.
     `key_usage` and `extended` are None where the extension is missing; unknown extended usages stand there as dotted numbers.
     """
 
@@ -86,6 +86,7 @@ class Certificate(NamedTuple):
     serial_number: int
     issuer: bytes
     subject: bytes
+    validity: bytes
     not_before: int
     not_after: int
     spki: bytes
@@ -93,17 +94,17 @@ class Certificate(NamedTuple):
     signature: bytes
     extensions: tuple[Extension, ...]
     common_name: str
-    names: GeneralNames
-    ca: bool
-    path_length: int | None
-    key_usage: tuple[str, ...] | None
-    extended: tuple[str, ...] | None
-    key_id: bytes | None
-    authority_key_id: bytes | None
-    crl_points: tuple[DistributionPoint, ...]
-    issuer_urls: tuple[str, ...]
-    ocsp_urls: tuple[str, ...]
-    constraints: Constraints | None
+    names: GeneralNames = GeneralNames()
+    ca: bool = False
+    path_length: int | None = None
+    key_usage: tuple[str, ...] | None = None
+    extended: tuple[str, ...] | None = None
+    key_id: bytes | None = None
+    authority_key_id: bytes | None = None
+    crl_points: tuple[DistributionPoint, ...] = ()
+    issuer_urls: tuple[str, ...] = ()
+    ocsp_urls: tuple[str, ...] = ()
+    constraints: Constraints | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -261,9 +262,11 @@ def _tbs(tbs: bytes) -> Certificate:
             raise _bad(f"its version is {version}, and only 1 to 3 exist")
     serial = read_serial(reader)
     algorithm, issuer = reader.raw(SEQUENCE), reader.raw(SEQUENCE)
-    validity = reader.inside()
-    not_before, not_after = validity.instant(), validity.instant()
-    validity.finish()
+    at = reader.pos
+    dates = reader.inside()
+    not_before, not_after = dates.instant(), dates.instant()
+    dates.finish()
+    validity = tbs[at : reader.pos]
     subject, key = reader.raw(SEQUENCE), reader.raw(SEQUENCE)
     names.read_name(issuer)
     for tag in (0x81, 0x82):  # unique identifiers, which nobody uses (RFC 5280 4.1.2.8)
@@ -281,6 +284,7 @@ def _tbs(tbs: bytes) -> Certificate:
         serial,
         issuer,
         subject,
+        validity,
         not_before,
         not_after,
         key,
@@ -294,9 +298,10 @@ def _tbs(tbs: bytes) -> Certificate:
 
 def read_serial(reader: Reader) -> int:
     """The next INTEGER as a serial number, which may be negative or zero in old certificates."""
-    here = Reader(reader.data, reader.pos, reader.end)
-    if len(here.content(INTEGER)) > MAX_SERIAL_BYTES:
+    at = reader.pos
+    if len(reader.content(INTEGER)) > MAX_SERIAL_BYTES:
         raise Malformed("bad-der", f"a serial number of more than {MAX_SERIAL_BYTES} bytes")
+    reader.pos = at
     return reader.integer()
 
 
@@ -353,20 +358,8 @@ def _true(reader: Reader) -> bool:
 
 
 def _parsed(extensions: tuple[Extension, ...]) -> dict[str, Any]:
-    """The fields of Certificate that come out of known extensions."""
-    fields: dict[str, Any] = {
-        "names": GeneralNames(),
-        "ca": False,
-        "path_length": None,
-        "key_usage": None,
-        "extended": None,
-        "key_id": None,
-        "authority_key_id": None,
-        "crl_points": (),
-        "issuer_urls": (),
-        "ocsp_urls": (),
-        "constraints": None,
-    }
+    """The fields of Certificate that known extensions give another value than where they are missing."""
+    fields: dict[str, Any] = {}
     for kind, _, value in extensions:
         if (read := _READERS.get(kind)) is not None:
             try:

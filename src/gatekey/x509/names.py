@@ -56,7 +56,7 @@ def encode_name(common_name: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _attributes(der: bytes) -> tuple[tuple[tuple[str, int, bytes], ...], ...]:
+def attributes(der: bytes) -> tuple[tuple[tuple[str, int, bytes], ...], ...]:
     """RDNs of (type, tag of the value, content of the value). Raises Malformed("bad-name") or ("bad-der")."""
     if len(der) > MAX_NAME_BYTES:
         raise Malformed("bad-name", f"a distinguished name of {len(der)} bytes is longer than the {MAX_NAME_BYTES} that are read")
@@ -85,7 +85,7 @@ def read_name(der: bytes) -> Rdns:
 
     A value that is no character string is given as `#` and the hex of its DER (RFC 4514 2.4). Raises Malformed("bad-name") or ("bad-der").
     """
-    return tuple(tuple((kind, _text(tag, content)) for kind, tag, content in rdn) for rdn in _attributes(der))
+    return tuple(tuple((kind, _text(tag, content)) for kind, tag, content in rdn) for rdn in attributes(der))
 
 
 def common_name(der: bytes) -> str:
@@ -125,7 +125,7 @@ def rfc2253(der: bytes) -> str:
     nginx ($ssl_client_i_dn), Apache (SSL_CLIENT_I_DN) and HAProxy's rfc2253 format show this, so issuers in deny lists are compared with it.
     Attribute types outside `oids.ATTRIBUTES` print as numbers, as they do in OpenSSL for types that it does not know.
     """
-    return ",".join("+".join(_printed(*attribute) for attribute in reversed(rdn)) for rdn in reversed(_attributes(der)))
+    return ",".join("+".join(_printed(*attribute) for attribute in reversed(rdn)) for rdn in reversed(attributes(der)))
 
 
 def _printed(kind: str, tag: int, content: bytes) -> str:
