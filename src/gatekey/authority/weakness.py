@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,19 @@ def _rsa_findings(public: PublicKey) -> list[str]:
 
 def block_list_folder() -> str:
     """Where badkeys keeps its block list for the user that runs this: `$XDG_CACHE_HOME/badkeys`, otherwise `~/.cache/badkeys`."""
-    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "badkeys")
+    return _folder(os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME"))
+
+
+@functools.lru_cache(maxsize=8)
+def _folder(cache: str | None, home: str | None) -> str:
+    """Kept, as it is asked for at every key; without $HOME the system knows the user's home."""
+    return os.path.join(cache or os.path.join(home or os.path.expanduser("~"), ".cache"), "badkeys")
 
 
 def _blocked(public: PublicKey) -> list[str]:
     folder = block_list_folder()
-    there = all(os.path.isfile(f"{folder}/{name}") for name in ("badkeysdata.json", "blocklist.dat"))
+    files = (f"{folder}/badkeysdata.json", f"{folder}/blocklist.dat")
+    there = all(os.access(file, os.F_OK) and os.path.isfile(file) for file in files)  # where there is nothing, `access` says so at a third of the cost
     value = _listed_value(public) if there else None
     if value is None:
         return []
