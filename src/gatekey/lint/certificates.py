@@ -12,7 +12,7 @@ from ..model.instants import DAY, iso
 from ..model.keytypes import KNOWN, RSA_MOST_BITS
 from ..model.names import MAX_COMMON_NAME, email_problem, host_problem, ip_address
 from ..x509 import oids
-from ..x509.certificate import Certificate, Extension, read_tbs
+from ..x509.certificate import Certificate, read_tbs
 from ..x509.der import GENERALIZED_TIME, PRINTABLE, UTC_TIME, UTF8, Reader, whole
 from ..x509.names import GeneralNames, attributes
 from ..x509.signature import algorithm, describe
@@ -347,7 +347,7 @@ def extensions_are_critical_as_they_should(view: View) -> Iterator[str]:
 
 def basic_constraints_are_there(view: View) -> Iterator[str]:
     """Basic constraints say whether this is an authority."""
-    if not _extension(view, oids.BASIC_CONSTRAINTS):
+    if not view.certificate.extension(oids.BASIC_CONSTRAINTS):
         yield "there are no basic constraints"
 
 
@@ -403,11 +403,12 @@ def leaf_signs(view: View) -> Iterator[str]:
 
 def key_usage_fits_the_key(view: View) -> Iterator[str]:
     """A key is not said to be for what it cannot do: only RSA keys encipher, only EC keys agree."""
-    wrong = set(view.usages) & {"keyEncipherment", "dataEncipherment"} if not view.label.startswith("rsa-") else set()
-    if view.label not in ("p256", "p384", "p521"):
-        wrong |= set(view.usages) & {"keyAgreement", "encipherOnly", "decipherOnly"}
+    label, usages = view.label, set(view.usages)
+    wrong = usages & {"keyEncipherment", "dataEncipherment"} if not label.startswith("rsa-") else set()
+    if label not in ("p256", "p384", "p521"):
+        wrong |= usages & {"keyAgreement", "encipherOnly", "decipherOnly"}
     if wrong:
-        yield f"the key is of the kind {view.label or 'unknown'}, and the key usage has {', '.join(sorted(wrong))}"
+        yield f"the key is of the kind {label or 'unknown'}, and the key usage has {', '.join(sorted(wrong))}"
 
 
 def leaf_has_a_purpose(view: View) -> Iterator[str]:
@@ -424,14 +425,15 @@ def purpose_is_not_any(view: View) -> Iterator[str]:
 
 def purposes_are_of_one_side(view: View) -> Iterator[str]:
     """A certificate is a server's or a client's or an OCSP responder's, never two of these."""
-    sides = [side for side in ("clientAuth", "serverAuth", "OCSPSigning") if side in view.purposes]
+    purposes = view.purposes
+    sides = [side for side in ("clientAuth", "serverAuth", "OCSPSigning") if side in purposes]
     if len(sides) > 1:
         yield f"the extended key usage has {' and '.join(sides)}"
 
 
 def responder_is_not_checked(view: View) -> Iterator[str]:
     """An OCSP responder's certificate, and no other, has id-pkix-ocsp-nocheck: it is short-lived instead of checked."""
-    there = _extension(view, oids.OCSP_NOCHECK) is not None
+    there = view.certificate.extension(oids.OCSP_NOCHECK) is not None
     if there != responders(view):
         yield "id-pkix-ocsp-nocheck stands in a certificate without OCSPSigning" if there else "there is no id-pkix-ocsp-nocheck"
 
@@ -439,11 +441,11 @@ def responder_is_not_checked(view: View) -> Iterator[str]:
 def unrevocable_says_so_alone(view: View) -> Iterator[str]:
     """A certificate with noRevAvail is no authority's and points to no CRL and no OCSP responder."""
     one = view.certificate
-    if not _extension(view, oids.NO_REV_AVAIL):
+    if not view.certificate.extension(oids.NO_REV_AVAIL):
         return
     if one.ca:
         yield "an authority has noRevAvail"
-    if one.crl_points or one.ocsp_urls or _extension(view, oids.FRESHEST_CRL):
+    if one.crl_points or one.ocsp_urls or view.certificate.extension(oids.FRESHEST_CRL):
         yield "noRevAvail stands beside a CRL distribution point or an OCSP address"
 
 
@@ -452,7 +454,7 @@ def unrevocable_says_so_alone(view: View) -> Iterator[str]:
 
 def alternatives_are_critical_without_a_subject(view: View) -> Iterator[str]:
     """Without a subject there are alternative names, and they are critical; with a subject they are not."""
-    found, empty = _extension(view, oids.SUBJECT_ALT_NAME), view.certificate.subject == _EMPTY_NAME
+    found, empty = view.certificate.extension(oids.SUBJECT_ALT_NAME), view.certificate.subject == _EMPTY_NAME
     if empty and not found:
         yield "the subject is empty, and there are no alternative names"
     elif found and found.critical != empty:
@@ -553,10 +555,6 @@ def addresses_need_no_tls(view: View) -> Iterator[str]:
 # Rarely asked, so compiled when they are: `re` keeps them.
 _URL = r"https?://[A-Za-z0-9._~\[\]:-]+(/[!-~]*)?"
 _HOST_LIKE = r"[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*(\.[A-Za-z0-9_]+(-+[A-Za-z0-9_]+)*)+"
-
-
-def _extension(view: View, wanted: str) -> Extension | None:
-    return view.certificate.extension(wanted)
 
 
 _RFC, _OURS = "RFC 5280", "Gatekey"

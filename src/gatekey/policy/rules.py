@@ -78,7 +78,7 @@ def key_type_is_allowed(case: Case) -> Iterator[Reason]:
     label, profile = case.key.label, case.profile
     if not label or (label.startswith("rsa-") and not RSA_LEAST_BITS <= case.key.bits <= RSA_MOST_BITS):
         return
-    if not any(allows(entry, label) for entry in profile.keys):
+    if label not in profile.keys and not any(allows(entry, label) for entry in profile.keys):
         message = f"the key is {display(label)}; the profile {profile.name} takes {_list(_key_words(entry) for entry in profile.keys)}"
         yield _no("key-not-allowed", message, hint=_make_another(case), found=label, allowed=profile.keys)
 

@@ -121,7 +121,10 @@ class Certificate(NamedTuple):
 
     def extension(self, wanted: str) -> Extension | None:
         """The extension with this dotted identifier, or None."""
-        return next((extension for extension in self.extensions if extension.oid == wanted), None)
+        for extension in self.extensions:
+            if extension.oid == wanted:
+                return extension
+        return None
 
 
 # Writing
