@@ -18,8 +18,9 @@ MAX_BYTES = 128 * 1024 * 1024
 
 
 
+@functools.lru_cache(maxsize=1024)
 def header(tag: int, size: int) -> bytes:
-    """Tag and definite length of an element whose content has `size` bytes."""
+    """Tag and definite length of an element whose content has `size` bytes. Kept: certificates are full of the same few."""
     if size < 0x80:
         return bytes((tag, size))
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
@@ -242,7 +243,8 @@ class Reader:
 
     def oid(self) -> str:
         at = self.pos
-        return dotted(self.content(OID), at)
+        start, stop = self._expect(OID)
+        return dotted(self.data[start:stop], at)
 
     def octets(self) -> bytes:
         return self.content(OCTET_STRING)
@@ -355,6 +357,7 @@ def whole(data: bytes, wanted: int = SEQUENCE) -> Reader:
     """A Reader over the content of the one element that `data` consists of; bytes after it are refused."""
     reader = Reader(data)
     start, stop = reader._expect(wanted)  # noqa: SLF001  the same file
-    reader.finish()
+    if stop != reader.end:
+        raise _bad("bytes left over", stop)
     reader.pos, reader.end = start, stop
     return reader
