@@ -84,7 +84,7 @@ def of(authority: Authority, record: CertificateRecord) -> Clock:
 def note(authority: Authority, place: str, number: int, at: int | None = None) -> None:
     """A place of our own knows every revocation up to `number`. Changes nothing for anybody, so it is no event of the audit log."""
     with authority.ledger.db.read() as tx:
-        if rows.newest(tx).get(place, (-1, 0))[0] >= number:
+        if rows.highest(tx, place) >= number:
             return
     with authority.ledger.db.transaction("note takeover") as tx:
         rows.note(tx, place, number, authority.now() if at is None else at)

@@ -11,6 +11,12 @@ def note(tx: Transaction, place: str, number: int, at: int) -> None:
         tx.insert("takeover", {"place": place, "number": number, "at": at})
 
 
+def highest(tx: Transaction, place: str) -> int:
+    """The highest number that a place has taken over; -1 for none."""
+    row = tx.one("SELECT max(number) FROM takeover WHERE place = :place", place=place)
+    return -1 if row is None or row[0] is None else int(row[0])
+
+
 def newest(tx: Transaction) -> dict[str, tuple[int, int]]:
     """Place -> the highest number that it has taken over, and when."""
     return {
