@@ -60,18 +60,18 @@ def test_sites_tell_the_revocation_clock_that_they_ask(authority: Any) -> None:
     """By a visitor that is let in after the view has the revocation in it, and not before."""
     first, second = (issued(authority, login) for login in ("ann", "bob"))
     sights = seen.Seen(authority)
-    sights.follow(True)
+    sights.follow(None)
     sights.note("people", "5A", "app.example")
     revoke.revoke(authority, first, "superseded")
     sights.note("people", "5A", "app.example")
     sights.write()
     assert sites(authority, first) == {}, "the view does not have it yet"
-    sights.follow(True)
+    sights.follow(None)
     sights.note("people", "5A", "app.example")
     sights.write()
     assert sites(authority, first) == {}, "it may have been made after the comparison"
     authority.clock.move(seconds=1)
-    sights.follow(False)
+    sights.follow({})
     sights.write()
     assert sites(authority, first) == {}, "nobody has asked since"
     authority.clock.move(seconds=1)
@@ -86,7 +86,7 @@ def test_sites_tell_the_revocation_clock_that_they_ask(authority: Any) -> None:
     told = clock.of(authority, authority.reads.by_holder("bob")[0])
     assert "site app.example" not in told.waiting, "whoever does not ask lets nobody in"
     for number in range(seen.MOST_SITES + 5):
-        sights.follow(True)
+        sights.follow(None)
         sights.note("people", "5A", f"s{number}.example")
     sights.write()
     assert len(sites(authority, second)) == seen.MOST_SITES

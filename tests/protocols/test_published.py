@@ -11,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from gatekey.api import Authority
+from gatekey.authority import crl
 from gatekey.errors import NotFound
 from gatekey.protocols.message import Answer, Call
 from gatekey.protocols.published import Published
@@ -86,7 +87,7 @@ def test_a_new_crl_is_seen(house: House) -> None:
     house.clock.move(seconds=5)
     house.authority.revoke(serial)
     house.authority.crl("people")
-    house.published.refresh(False)  # a CRL is no event of its own
+    house.published.refresh({})  # a CRL is no event of its own
     after = house.get("/crl/people.crl", if_none_match=dict(before.headers)["etag"])
     assert after.status == 200
     assert x509.load_der_x509_crl(after.body).get_revoked_certificate_by_serial_number(int(serial, 16)) is not None
@@ -95,16 +96,42 @@ def test_a_new_crl_is_seen(house: House) -> None:
     assert house.get("/crl/servers.crl", if_none_match=dict(house.get("/crl/servers.crl").headers)["etag"]).status == 304
 
 
+def test_after_the_draft_of_a_crl_it_is_looked_for_each_time(house: House) -> None:
+    """Its release is no event. Otherwise one comparison of ten looks, whatever is issued meanwhile."""
+    worker = Published(house.authority._core, every=10)
+    worker.refresh()
+
+    def number() -> int | None:
+        file = worker.answer(Call("public", "GET", "/crl/people.crl"))
+        return x509.load_der_x509_crl(file.body).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+    def comparisons() -> int:
+        """How many it takes until a new CRL is there."""
+        before = number()
+        crl.current(house.authority._core, "people", refresh=0)
+        turns = 0
+        while number() == before:
+            worker.refresh({"certificate.release": ["people/5A"]})
+            turns += 1
+        return turns
+
+    worker.refresh({"crl.record": ["people/2"]})
+    assert comparisons() == 1
+    for _ in range(100):
+        worker.refresh({})
+    assert 1 < sum(comparisons() for _ in range(3)) <= 30
+
+
 def test_two_crls_of_one_second_have_two_dates(house: House) -> None:
     """Who asks by date and has the first must get the second, from whichever worker. A date to come is told of when it has come."""
     house.clock.move(seconds=5)
     serials = [house.authority.issue_client(login).serial for login in ("ann", "bob")]
     house.authority.revoke(serials[0])
-    house.published.refresh(True)
+    house.published.refresh()
     first = dict(house.get("/crl/people.crl").headers)["last-modified"]
     assert int(parsedate_to_datetime(first).timestamp()) == house.clock.now()
     house.authority.revoke(serials[1])
-    house.published.refresh(True)
+    house.published.refresh()
     other = Published(house.authority._core)  # a worker that has not seen the first
     other.refresh()
     for published in (house.published, other):

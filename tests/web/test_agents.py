@@ -83,8 +83,7 @@ class Service:
         return der
 
     def compare(self) -> None:
-        self.standing.refresh()
-        self.agents.follow()
+        self.agents.follow(self.standing.refresh())
 
     def revoke(self, der: bytes) -> None:
         verbs.revoke(self.authority, CertificateId("people", read_certificate(der).serial))
@@ -317,6 +316,45 @@ def test_nothing_is_made_when_nobody_asks(service: Service) -> None:
     service.compare()
     wait_until(lambda: clock.of(service.authority, service.authority.reads.by_holder("ann")[0]).ticks[-1].place == "service", "the service has taken it over")
     assert service.agents._package is None
+
+
+def test_the_other_thread_is_left_alone_while_nobody_asks_and_nobody_is_revoked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    pokes: list[int] = []
+    real = service.agents._poke
+
+    def poke() -> None:
+        pokes.append(service.number)
+        real()
+
+    monkeypatch.setattr(service.agents, "_poke", poke)
+    for number in range(5):
+        service.person(f"p{number}")
+        service.compare()
+    assert pokes == []
+    for number in (0, 1):
+        service.revoke(service.person(f"q{number}"))
+        service.person(f"r{number}")
+        service.compare()
+        holder = service.authority.reads.by_holder(f"q{number}")[0]
+        wait_until(lambda: "service" in {tick.place for tick in clock.of(service.authority, holder).ticks}, "the service has taken it over")  # noqa: B023
+    assert pokes == [1, 2]
+
+
+def test_who_asks_after_a_long_time_gets_what_is_true_now(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has looked at the ledger for packages meanwhile."""
+    ann = service.person("ann")
+    service.compare()
+    first = asked(service, service.web1)
+    monkeypatch.setattr("gatekey.web.agents._ASKED_LATELY", 0.0)
+    service.revoke(ann)
+    service.compare()
+    time.sleep(0.1)
+    assert service.agents._package is not None
+    assert service.agents._package.number == 0, "nothing is made when nobody asks"
+    monkeypatch.undo()
+    service.agents._asked -= 1000
+    second = asked(service, service.web1, "wait=0", ("if-none-match", tag(first)))
+    assert json.loads(contents(second)["manifest.json"])["number"] == 1
 
 
 # Who is answered

@@ -12,12 +12,15 @@ from . import seen
 if TYPE_CHECKING:
     from ..model.record import CertificateRecord
     from .authority import Authority
+    from .standing import Changes
 
 #: Places: `CRL NAME` is written with the CRL itself (store/ledger.py), `agent LOGIN` or `agent LOGIN/NAME` when it reports, `site HOST` when its web server
 #: has asked for a decision.
 FOLDER, SERVICE, AGENT, SITE, CRL = "published folder", "service", "agent ", "site ", "CRL "
 #: A place that has told nothing for this long (seconds) is not waited for any more: agents tell of every revocation, and nobody tells when one is dismantled.
 FORGOTTEN = 30 * DAY
+#: Events of the audit log that come with a new revocation number.
+_REVOKING = frozenset(("certificate.revoke", "certificate.hold", "certificate.unhold", "certificate.abandon"))
 
 
 class Tick(NamedTuple):
@@ -79,6 +82,11 @@ def of(authority: Authority, record: CertificateRecord) -> Clock:
     due = [place for place in counts if place not in taken and not place.startswith(SITE)]
     waiting = [place for place in due if newest[place][1] >= record.revoked_at - FORGOTTEN]
     return Clock(record.revoked_at, tuple(ticks), tuple("CRL" if place == mine else place for place in waiting), let_in)
+
+
+def moves(changes: Changes | None) -> bool:
+    """Whether there may be a new revocation number, after what a comparison with the ledger has found."""
+    return changes is None or not _REVOKING.isdisjoint(changes)
 
 
 def note(authority: Authority, place: str, number: int, at: int | None = None) -> None:

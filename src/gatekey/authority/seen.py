@@ -12,6 +12,7 @@ from . import clock
 if TYPE_CHECKING:
     from ..model.record import CertificateRecord
     from .authority import Authority
+    from .standing import Changes
 
 __all__ = ["Seen", "Sight", "everything", "last", "of_page"]
 
@@ -34,11 +35,11 @@ class Seen:
         self._ahead = 0
         self._told: dict[str, int] = {}
 
-    def follow(self, new: bool) -> None:
+    def follow(self, changes: Changes | None) -> None:
         """Hears of each comparison of the view with the ledger. What was counted after the last one, this one has brought into the view."""
         if self._ahead != self._since[0]:
             self._since = (self._ahead, {})
-        if new:
+        if clock.moves(changes):
             self._ahead = self._authority.reads.revocation_number()
 
     def note(self, issuer: str, serial: str, site: str) -> None:

@@ -6,10 +6,9 @@ transaction, so its number tells whether there is something new, and its events 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..model.request import CertificateId
 from ..model.standing import EXPIRED, LEFT, NOT_YET, STALE, UNKNOWN, WRONG_GROUP, Decision, Known
 
 if TYPE_CHECKING:
@@ -18,6 +17,14 @@ if TYPE_CHECKING:
 
 #: A view that has not been compared with the ledger for this long answers no to everybody (seconds).
 STALE_AFTER = 5
+
+#: Subjects of audit events by their actions, as `audit.changes` tells them. Where there may be None instead, nobody knows what has happened: anything.
+Changes = Mapping[str, Sequence[str]]
+
+
+def happened(changes: Changes | None, *kinds: str) -> bool:
+    """Whether there may have been an event whose action begins with one of `kinds`."""
+    return changes is None or any(action.startswith(kinds) for action in changes)
 
 
 class Standing:
@@ -36,8 +43,8 @@ class Standing:
         self._names = frozenset(issuers.values())
         self._sites = sites
         self._look = look
-        self._known: dict[tuple[str, str], Known] = {}
-        self._of: dict[str, set[tuple[str, str]]] = {}
+        self._known: dict[str, Known] = {}  # by ISSUER/SERIAL, as the audit log writes it
+        self._of: dict[str, set[str]] = {}
         self._gone: set[str] = set()
         self._event = -1
         self.checked_at = 0
@@ -50,60 +57,58 @@ class Standing:
     def __len__(self) -> int:
         return len(self._known)
 
-    def refresh(self) -> bool:
-        """Compares with the ledger and takes in what is new; says whether anything was. Raises what the store raises: the view then grows stale, and closes."""
-        newest = self._reads.newest_event()
-        changed = newest != self._event
+    def refresh(self) -> Changes | None:
+        """Compares with the ledger, takes in what is new and says what that was; None at the first time.
+
+        Raises what the store raises: the view then grows stale, and closes.
+        """
         # The number is moved on last: what broke off in the middle is taken in again, from where it began. Nothing that was taken away is ever missed.
         if self._event < 0:
+            newest, changes = self._reads.newest_event(), None
             self._load()
-        elif changed:
-            newest = max(newest, self._follow(self._event + 1))
+        else:
+            newest, changes = self._reads.changes(self._event + 1)
+            self._follow(changes)
         self._event = max(self._event, newest)
         self.checked_at = self._clock.now()
-        return changed
+        return changes
 
     def _load(self) -> None:
         """The number of the newest event was read before these rows: what comes later is taken in again."""
         for known, left in self._reads.doors(since=self._clock.now() - STALE_AFTER):
             self._put(known, left)
 
-    def _follow(self, first: int) -> int:
-        """Takes in the events from `first` on and answers with the number of the last."""
-        last = 0
-        certificates: set[tuple[str, str]] = set()
-        for number, action, subject in self._reads.changes(first):
-            if action.startswith("certificate.") and action != "certificate.record":  # what was never released opens no door
-                issuer, _, serial = subject.partition("/")
-                certificates.add((issuer, serial))
+    def _follow(self, changes: Changes) -> None:
+        certificates: set[str] = set()
+        for action, subjects in changes.items():
+            if action.startswith("certificate."):
+                certificates.update(subjects)
             elif action.startswith("holder."):
-                certificates |= self._of.get(subject, set())
+                certificates.update(*(self._of.get(login, ()) for login in subjects))
             elif action.startswith("authority.") and self._look:  # before the certificates that it has issued meanwhile are read
                 self._issuers = self._look()
                 self._names = frozenset(self._issuers.values())
-            last = number
-        self._again(certificates)
-        return last
+        if certificates:
+            self._again(certificates)
 
-    def _again(self, certificates: set[tuple[str, str]]) -> None:
+    def _again(self, certificates: set[str]) -> None:
         """Reads these certificates anew: all of them together, since a busy authority issues hundreds between two looks."""
-        found = self._reads.doors([CertificateId(*one) for one in certificates])
-        for known, left in found:  # in place of what was known: whoever is let in now must not be unknown in between
-            self._put(known, left)
-        for one in certificates - {(known.issuer, known.serial) for known, _ in found}:
-            if gone := self._known.pop(one, None):
-                self._of[gone.login].discard(one)
+        # In place of what was known: whoever is let in now must not be unknown in between.
+        found = {self._put(known, left) for known, left in self._reads.doors([*certificates])}
+        for key in certificates - found:
+            if gone := self._known.pop(key, None):
+                self._of[gone.login].discard(key)
 
-    def _put(self, known: Known, left: bool) -> None:
-        if known.issuer not in self._names:
-            return
-        if left:
-            self._gone.add(known.login)
-        else:
-            self._gone.discard(known.login)
-        key = (known.issuer, known.serial)
-        self._known[key] = known
-        self._of.setdefault(known.login, set()).add(key)
+    def _put(self, known: Known, left: bool) -> str:
+        key = f"{known.issuer}/{known.serial}"
+        if known.issuer in self._names:
+            if left:
+                self._gone.add(known.login)
+            else:
+                self._gone.discard(known.login)
+            self._known[key] = known
+            self._of.setdefault(known.login, set()).add(key)
+        return key
 
     def decide(self, issuer_dn: str, serial: str, site: str = "", groups: tuple[str, ...] = (), fingerprint: bytes = b"") -> Decision:
         """Whether the certificate of this issuer (RFC 2253 form) and serial (hex) may enter the site now. Unknown, held, revoked, abandoned: no.
@@ -114,7 +119,7 @@ class Standing:
         now = self._clock.now()
         if not self.checked_at <= now <= self.checked_at + STALE_AFTER or self._event < 0:
             return Decision(False, STALE)
-        known = self._known.get((self._issuers.get(issuer_dn, ""), serial.upper().zfill(32)))
+        known = self._known.get(f"{self._issuers.get(issuer_dn, '')}/{serial.upper().zfill(32)}")
         if known is None or (fingerprint and fingerprint != known.fingerprint):
             return Decision(False, UNKNOWN)
         if known.login in self._gone:

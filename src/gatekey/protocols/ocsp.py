@@ -16,7 +16,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..authority.standing import STALE_AFTER
+from ..authority.standing import STALE_AFTER, Changes
 from ..errors import GatekeyError, Malformed
 from ..x509 import ocsp
 from ..x509.der import generalized
@@ -40,8 +40,6 @@ _ERRORS = {
 
 #: Answers that wait for their nonce, in one second.
 _MOST_IN_A_SECOND = 4096
-
-Subject = tuple[str, int]
 
 
 class Kept(NamedTuple):
@@ -68,11 +66,10 @@ class Ocsp:
         self._fresh = fresh
         self._counts = counts
         self._kept: dict[bytes | str, Kept] = {}
-        self._by_subject: dict[Subject, set[bytes | str]] = {}
+        self._by_subject: dict[str, set[bytes | str]] = {}
         self._size = 0
-        self._statuses: dict[Subject, bytes] = {}
+        self._statuses: dict[str, bytes] = {}
         self._second: tuple[int, dict[tuple[bytes, ...], bytes]] = (0, {})
-        self._event = -1
         self._followed_at = self._news_at = 0
         self._generation = 0
         self._lock = threading.Lock()
@@ -85,33 +82,27 @@ class Ocsp:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def follow(self, new: bool = True) -> None:
+    def follow(self, changes: Changes | None = None) -> None:
         """Drops the answers about every certificate to which something has happened. Called after each comparison with the ledger, from its thread."""
-        del new  # the number tells more: nothing is missed when an earlier call broke off
         now = self._authority.now()
-        newest = self._authority.reads.newest_event()
-        if newest != self._event:
-            self._drop(newest)
+        if changes is None:
+            self._drop(None, now)
+        elif subjects := [subject for action, some in changes.items() if action.startswith("certificate.") for subject in some]:
+            self._drop(subjects, now)
         self._followed_at = now
 
-    def _drop(self, newest: int) -> None:
+    def _drop(self, subjects: list[str] | None, now: int) -> None:
+        """Whoever has read the ledger for an answer before the changes were read keeps it before this, and it goes; or after this, and may not."""
         with self._lock:
             self._generation += 1
-        if self._event < 0 or newest - self._event > MOST_EVENTS:
-            subjects = None
-        else:
-            changes = self._authority.reads.changes(self._event + 1)
-            subjects = [subject.partition("/") for _, action, subject in changes if action.startswith("certificate.")]
-        with self._lock:
-            if subjects is None:
+            if subjects is None or len(subjects) > MOST_EVENTS:
                 self._clear()
             else:
-                for name, _, serial in subjects:
-                    subject = (name, int(serial, 16))
+                for subject in subjects:
                     self._statuses.pop(subject, None)
                     for key in self._by_subject.pop(subject, ()):
                         self._forget(key)
-            self._event, self._news_at = newest, self._authority.now()
+            self._news_at = now
 
     def _clear(self) -> None:
         self._kept.clear()
@@ -184,12 +175,12 @@ class Ocsp:
         tag = hashlib.sha256(b"".join((name.encode(), alone.raw, statuses[0], b"%d" % (now // (LIFE // 2))))).hexdigest()[:32]
         # A date tells seconds apart and nothing finer: within one in which something happened, it confirms nothing.
         kept = _kept(body, now, responder.ends, tag, modified=now if now > self._news_at + 1 else now + 1, plain=plain)
-        self._keep((name, alone.serial), kept, generation)
+        self._keep(_subject(name, alone.serial), kept, generation)
         return self._conditional(kept, call)
 
     def _all(self, name: str, serials: list[int], generation: int) -> list[bytes]:
         """From memory, or from the ledger: one question for all. What nobody has issued yet is not remembered: strangers could fill the memory with it."""
-        known = {serial: status for serial in serials if (status := self._statuses.get((name, serial)))}
+        known = {serial: status for serial in serials if (status := self._statuses.get(_subject(name, serial)))}
         if missing := [serial for serial in dict.fromkeys(serials) if serial not in known]:
             found = self._responders.statuses(name, missing)
             known |= found
@@ -197,7 +188,7 @@ class Ocsp:
                 if generation == self._generation:
                     if len(self._statuses) >= MOST_STATUSES:
                         self._statuses.clear()
-                    self._statuses.update({(name, serial): status for serial, status in found.items() if status != ocsp.UNKNOWN})
+                    self._statuses.update({_subject(name, serial): status for serial, status in found.items() if status != ocsp.UNKNOWN})
         return [known[serial] for serial in serials]
 
     def _answered(self, responder: Responder, ids: tuple[ocsp.CertId, ...], statuses: list[bytes], now: int) -> bytes:
@@ -215,7 +206,7 @@ class Ocsp:
                 made[key] = found
         return found
 
-    def _keep(self, subject: Subject, kept: Kept, generation: int) -> None:
+    def _keep(self, subject: str, kept: Kept, generation: int) -> None:
         with self._lock:
             if generation != self._generation:
                 return  # something happened while we read: what we read may be from before
@@ -226,6 +217,11 @@ class Ocsp:
                 self._kept[key] = kept
             self._by_subject.setdefault(subject, set()).update(kept.keys)
             self._size += kept.size
+
+
+def _subject(name: str, serial: int) -> str:
+    """A certificate as the audit log writes it."""
+    return f"{name}/{serial:032X}"
 
 
 def _kept(body: bytes, now: int, ends: int, tag: str, *, modified: int, plain: bytes) -> Kept:

@@ -11,6 +11,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..authority import crl
+from ..authority.standing import Changes, happened
 from ..errors import NotFound
 from ..x509 import pem
 from .message import Answer, Call
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a cache may answer without asking again. A revocation waits this long at most behind a cache; asking again costs a 304.
 CRL_AGE, CA_AGE = 30, 3600
+#: Comparisons after the draft of a CRL during which it is looked for each time: a second.
+_SOON = 50
 
 _CONDITIONS = frozenset(("if-none-match", "if-modified-since"))
 
@@ -80,7 +83,7 @@ class Published:
     """The files of all our authorities. `refresh` compares with the ledger; answers never do."""
 
     def __init__(self, authority: Authority, *, every: int = 1) -> None:
-        """`every`: of so many calls of `refresh` that bring nothing new, one looks for CRLs, which are no event of their own."""
+        """`every`: of so many calls of `refresh`, one looks for CRLs, whose release is no event of its own; each does soon after the draft of one, which is."""
         self._authority = authority
         self._every = every
         self._turn = 0
@@ -88,13 +91,13 @@ class Published:
         self._numbers: dict[str, int] = {}
         self._known: tuple[str, ...] = ()
 
-    def refresh(self, new: bool = True) -> None:
-        """Takes in new CRLs, and new authorities when something is `new`. Raises what the store raises; what was there stays."""
+    def refresh(self, changes: Changes | None = None) -> None:
+        """Takes in new CRLs and new authorities. Raises what the store raises; what was there stays."""
         authority = self._authority
-        self._turn += 1
-        if self._known and not new and self._turn % self._every:
+        self._turn = 0 if happened(changes, "crl.", "authority.") else self._turn + 1
+        if self._turn > _SOON and self._turn % self._every:
             return
-        if new or not self._known:
+        if happened(changes, "authority.") or not self._known:
             authority.look()
             records = tuple(record.name for record in authority.records())
             if records != self._known:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ..model.holder import Holder
 from ..model.record import SERVICE, AuthorityRecord, CertificateRecord, CrlRecord, Filter
-from ..model.request import CertificateId
 from . import audit, people
 from .admission import AT_WORK, holders_of_keys, newest_crl_number
 from .audit import Logged
@@ -29,9 +28,17 @@ _NEWEST_CRLS = """
     WHERE c.revocation < (SELECT max(number) FROM revocation_log WHERE issuer = a.name)"""
 #: What may open a door at all: no authority's, no web server's and no OCSP responder's certificate.
 _A_VISITOR = "h.kind NOT IN ('authority', 'server') AND c.profile NOT IN ('ocsp-responder', 'probe-server')"
-_DOORS = (
-    "SELECT c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, h.left_at, c.fingerprint FROM certificate c"  # noqa: S608
-    f" JOIN holder h ON h.login = c.holder WHERE c.state = 'released' AND c.revoked_at IS NULL AND {_A_VISITOR}"
+_OPENS = f"c.state = 'released' AND c.revoked_at IS NULL AND {_A_VISITOR}"
+_DOOR = (
+    "c.issuer, c.serial, c.not_before, c.not_after, h.login, h.name, h.email, c.device, c.fingerprint, h.left_at,"
+    " (SELECT group_concat(grp, char(10)) FROM membership WHERE login = h.login)"
+)
+_DOORS = f"SELECT {_DOOR} FROM certificate c JOIN holder h ON h.login = c.holder WHERE {_OPENS} AND c.not_after >= :since"  # noqa: S608
+#: The joins are CROSS so that the engine takes them in this order, the few before the many.
+_DOORS_AMONG = (
+    f"SELECT json_group_array(json_array({_DOOR})) FROM json_each(:which) w CROSS JOIN certificate c"  # noqa: S608
+    " ON c.issuer = substr(w.value, 1, instr(w.value, '/') - 1) AND c.serial = substr(w.value, instr(w.value, '/') + 1)"
+    f" CROSS JOIN holder h ON h.login = c.holder WHERE {_OPENS}"
 )
 _FROM = f"SELECT {_COLUMNS} FROM certificate c JOIN holder h ON h.login = c.holder"  # noqa: S608  our own words
 
@@ -54,6 +61,11 @@ _STATUS = {
     "revoked": f"{_RELEASED} AND c.revoked_at IS NOT NULL AND c.revoked_reason <> 'certificate-hold'",
     "abandoned": "c.state = 'abandoned'",
 }
+
+
+def _lines(text: str | None) -> tuple[str, ...]:
+    """The words that `group_concat` has put one under the other, in their order."""
+    return tuple(sorted(text.split("\n"))) if text else ()
 
 
 def _filters(find: Filter) -> list[tuple[str, bool]]:
@@ -109,37 +121,27 @@ class Reads:
 
     def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
         """Certificates of these issuers that let somebody in at `now`."""
-        where = f"c.state = 'released' AND c.revoked_at IS NULL AND c.not_after >= :now AND c.not_before <= :now AND {_A_VISITOR}"
+        where = f"{_OPENS} AND c.not_after >= :now AND c.not_before <= :now"
         with self._db.read() as tx:  # sorted here: the engine would walk all certificates in their order, and sort out a million revoked ones
             found = sorted((_record(row) for row in tx.all(f"{_FROM} WHERE {where}", now=now)), key=lambda record: (record.recorded_at, record.serial))
         return [record for record in found if record.issuer in issuers]
 
-    def doors(self, which: Sequence[CertificateId] | None = None, *, since: int = 0) -> list[tuple[Known, bool]]:
+    def doors(self, which: Sequence[str] | None = None, *, since: int = 0) -> list[tuple[Known, bool]]:
         """What opens a door between its dates, with whether its holder has left: released, neither revoked nor held, and that of a visitor.
 
-        `which`: among these; otherwise all that end at `since` or later.
+        `which`: among these, each as the audit log writes it (ISSUER/SERIAL), in one row as `audit.changes` is; otherwise all that end at `since` or later.
         """
         from ..model.standing import Known  # half a millisecond that no short verb needs
 
         with self._db.read() as tx:
             if which is None:
-                rows = tx.all(f"{_DOORS} AND c.not_after >= :since", since=since)
-                members = tx.all("SELECT login, grp FROM membership")
+                rows = tx.all(_DOORS, since=since)
             else:
-                rows = [
-                    row
-                    for name in {one.issuer for one in which}
-                    for row in tx.among(
-                        f"{_DOORS} AND c.issuer = :issuer AND c.serial IN ({{}})", [one.serial for one in which if one.issuer == name], issuer=name
-                    )
-                ]
-                members = tx.among("SELECT login, grp FROM membership WHERE login IN ({})", [row[4] for row in rows])
-        groups: dict[str, list[str]] = {}
-        for login, group in sorted(set(members)):
-            groups.setdefault(login, []).append(group)
+                row = tx.one(_DOORS_AMONG, which=json.dumps(which))
+                rows = json.loads(row[0]) if row else []
         return [
-            (Known(issuer, serial, begins, ends, login, name, email or "", tuple(groups.get(login, ())), device, bytes.fromhex(fingerprint)), left is not None)
-            for issuer, serial, begins, ends, login, name, email, device, left, fingerprint in rows
+            (Known(issuer, serial, begins, ends, login, name, email or "", _lines(groups), device, bytes.fromhex(fingerprint)), left is not None)
+            for issuer, serial, begins, ends, login, name, email, device, fingerprint, left, groups in rows
         ]
 
     def revoked(self, issuers: tuple[str, ...], now: int) -> list[tuple[str, str]]:
@@ -251,8 +253,8 @@ class Reads:
         with self._db.read() as tx:
             return people.listing(tx, kinds, group=group)
 
-    def changes(self, first: int) -> list[tuple[int, str, str]]:
-        """Number, action and subject of the audit events from `first` on."""
+    def changes(self, first: int) -> tuple[int, dict[str, list[str]]]:
+        """The number of the newest audit event, and the subjects of those from `first` on by their actions, without drafts and new holders."""
         with self._db.read() as tx:
             return audit.changes(tx, first)
 

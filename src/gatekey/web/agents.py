@@ -15,7 +15,7 @@ from ..protocols.message import Answer, Call
 if TYPE_CHECKING:
     from ..authority.authority import Authority
     from ..authority.package import Mark, Package
-    from ..authority.standing import Standing
+    from ..authority.standing import Changes, Standing
     from .logs import Log
 
 #: Seconds: how long packages go on being made although nobody asks; how long somebody waits for the first one; how often a CRL that lags behind is looked for.
@@ -47,11 +47,9 @@ class Agents:
         """How many questions wait now."""
         return len(self._waiting)
 
-    def follow(self, new: bool = True) -> None:  # noqa: ARG002  a CRL is released without an event
-        """Looks whether the state is another one than that of the package; making one is for another thread."""
-        mark = package.mark(self._authority)
-        if mark != self._mark:
-            self._mark = mark
+    def follow(self, changes: Changes | None = None) -> None:
+        """Wakes the other thread when there is a revocation to note, or while agents ask, when the state is another one than that of the package."""
+        if (self._wanted() and self._look()) or clock.moves(changes):
             self._poke()
 
     async def bundle(self, call: Call) -> Answer:
@@ -60,6 +58,8 @@ class Agents:
         who = await asyncio.to_thread(self._desk.admitted, call)
         self._loop = asyncio.get_running_loop()
         begun = time.monotonic()
+        if not self._wanted():  # nobody has looked for so long
+            await asyncio.to_thread(self._look)
         self._asked = begun
         if not self._current():
             self._poke()
@@ -90,6 +90,14 @@ class Agents:
         self._ending.set()
         self._work.set()
         self._wake()
+
+    def _wanted(self) -> bool:
+        return time.monotonic() - self._asked <= _ASKED_LATELY
+
+    def _look(self) -> bool:
+        """Whether the state is another one than at the last look. Not told by events alone: a CRL is released without one."""
+        before, self._mark = self._mark, package.mark(self._authority)
+        return self._mark != before
 
     def _current(self) -> bool:
         return self._package is not None and self._package.mark == self._mark
@@ -137,7 +145,7 @@ class Agents:
 
     def _make(self) -> float | None:
         """Makes what is missing; answers in how many seconds it is tried again, None for not before something changes."""
-        if time.monotonic() - self._asked > _ASKED_LATELY or self._current():
+        if not self._wanted() or self._current():
             self._note()
             return None
         made = self._maker.make()

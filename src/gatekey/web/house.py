@@ -13,7 +13,7 @@ from ..model.access import Caller
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
-    from ..authority.standing import Standing
+    from ..authority.standing import Changes, Standing
     from ..protocols.behind import Behind
     from ..protocols.decision import Door as Decision
     from ..protocols.message import Call
@@ -35,7 +35,7 @@ COMPARE_EVERY = 0.02
 class House:
     """One worker's view: the authority, who may enter, what is published, and how it is doing.
 
-    `changed` holds functions that are called in the ticker's thread after each comparison with the ledger; True says that something is new.
+    `changed` holds functions that are called in the ticker's thread after each comparison with the ledger, and hear what it has found.
     `tenths` holds those that are called ten times a second in a thread of their own, and may take their time: CRLs that are owed.
     `seconds` holds those that are called once a second in a thread of their own: renewals, checks, sweeps. `jobs` too, in another: a mail server may be slow.
     `leaving` are called once in the event loop, when the process is told to end and still has requests; `endings`, when the last one is answered.
@@ -73,13 +73,13 @@ class House:
         self.public_metrics = public_metrics
         self.api = api
         self.agents = agents
-        self.changed: list[Callable[[bool], None]] = []
+        self.changed: list[Callable[[Changes | None], None]] = []
         self.tenths: list[Callable[[], None]] = []
         self.seconds: list[Callable[[], None]] = []
         self.jobs: list[Callable[[], None]] = []
         self.leaving: list[Callable[[], None]] = []
         self.endings: list[Callable[[], None]] = []
-        self._owed: set[Callable[[bool], None]] = set()
+        self._owed: set[Callable[[Changes | None], None]] = set()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -99,13 +99,13 @@ class House:
 
     def compare(self) -> None:
         """Compares with the ledger and tells everybody who wants to know."""
-        new = self.standing.refresh()
+        changes = self.standing.refresh()
         broken: Exception | None = None
         for one in self.changed:
             try:
-                one(new or one in self._owed)
+                one(None if one in self._owed else changes)
                 self._owed.discard(one)
-            except Exception as error:  # noqa: BLE001  the others must hear of it all the same, and this one again
+            except Exception as error:  # noqa: BLE001  the others must hear of it all the same, and this one that it has missed something
                 self._owed.add(one)
                 broken = broken or error
         if broken is not None:

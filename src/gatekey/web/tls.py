@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import files
 from ..authority.health import FAIL, OK, WARN, Finding
+from ..authority.standing import Changes, happened
 from ..errors import GatekeyError, Misconfigured
 
 #: Bytes of a file with a certificate or key.
@@ -65,9 +66,9 @@ class People:
         self._taken = b""
         self.follow()
 
-    def follow(self, new: bool = True) -> None:
+    def follow(self, changes: Changes | None = None) -> None:
         """After each comparison with the ledger. Connections from here on are asked for certificates of all authorities that there are."""
-        chain = self._chain() if new else b""
+        chain = self._chain() if happened(changes, "authority.") else b""
         if chain and chain != self._taken:
             self._listener.ask_for(chain)
             self._taken = chain
