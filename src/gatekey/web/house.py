@@ -112,7 +112,7 @@ class House:
             raise broken
 
     def start(self) -> None:
-        """Fifty comparisons a second (each some reads of 20 us), owed CRLs, housekeeping, jobs: none waits for a request, and no request for them."""
+        """Fifty comparisons a second (each a read of 10 us at rest), owed CRLs, housekeeping, jobs: none waits for a request, and no request for them."""
         rounds = (("compare", COMPARE_EVERY, [self.compare]), ("tenths", 0.1, self.tenths), ("seconds", 1.0, self.seconds), ("jobs", 1.0, self.jobs))
         for name, every, work in rounds:
             thread = threading.Thread(target=self._often, args=(name, every, work), name=name, daemon=True)
