@@ -144,7 +144,7 @@ def test_what_comes_together_is_issued_together(desk: Desk) -> None:
         calls[7] = sign(desk, "boss")  # has one already
         calls[9] = sign(desk, "t9", who="nobody")
         calls[11] = sign(desk, "t11")._replace(body=b'{"csr": "nonsense"}')
-        waiting = [asyncio.create_task(clerk.answer(call)) for call in calls]
+        waiting = [asyncio.ensure_future(clerk.answer(call)) for call in calls]
         await asyncio.sleep(0)
         gate.open.set()
         return await asyncio.gather(*waiting)
@@ -217,7 +217,7 @@ def test_keys_are_made_beside_the_batches(desk: Desk) -> None:
 
     async def ask() -> tuple[Answer, Answer]:
         clerk = api.Clerk(gate)
-        late = asyncio.create_task(clerk.answer(desk.call("boss", "POST", "/v1/certificates/client", {"login": "late"})))
+        late = asyncio.ensure_future(clerk.answer(desk.call("boss", "POST", "/v1/certificates/client", {"login": "late"})))
         assert await asyncio.to_thread(begun.wait, 10)
         soon = await clerk.answer(sign(desk, "soon"))
         assert not late.done()
@@ -259,7 +259,7 @@ def test_too_many_at_once_are_told_to_come_back(desk: Desk, monkeypatch: pytest.
 def test_whoever_goes_away_leaves_the_others_alone(desk: Desk) -> None:
     async def ask() -> list[Answer]:
         clerk = api.Clerk(desk.gate)
-        waiting = [asyncio.create_task(clerk.answer(sign(desk, f"stay{number}"))) for number in range(4)]
+        waiting = [asyncio.ensure_future(clerk.answer(sign(desk, f"stay{number}"))) for number in range(4)]
         await asyncio.sleep(0)
         waiting[1].cancel()
         return [one for one in await asyncio.gather(*waiting, return_exceptions=True) if isinstance(one, Answer)]

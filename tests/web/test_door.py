@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 from gatekey.ports import SystemEntropy
 from gatekey.protocols.api import table
 from gatekey.protocols.message import Answer, Call, Peer
-from gatekey.web.hot import AT_ONCE, Connection, Door
+from gatekey.web.hot import AT_ONCE, Connection, Door, Quick
 from gatekey.web.house import House
 from gatekey.web.limits import Limits, shared_memory
 from gatekey.web.routes import Route
@@ -20,7 +21,7 @@ from gatekey.web.routes import Route
 
 def door(listener: str, *routes: Route, rate: int = 0) -> Door:
     limits = Limits(shared_memory(Limits.size), b"s" * 16, rate, 64 * 1024)
-    house = SimpleNamespace(limits=limits, authority=SimpleNamespace(entropy=SystemEntropy()), behind=None)
+    house = SimpleNamespace(limits=limits, authority=SimpleNamespace(entropy=SystemEntropy()), behind=None, meter=SimpleNamespace(counts=Counter()))
     return Door(cast("House", house), listener, list(routes))
 
 
@@ -36,9 +37,19 @@ def test_large_questions_do_not_hold_up_the_small_ones(path: str, size: int, inl
     own = door("public", route)
     assert asyncio.run(own.ask(route, Call("public", "POST", path, body=b"x" * size))).status == 200
     assert where == [inline]
-    connection = Connection(own, Peer("192.0.2.1"))
-    assert (connection.inline("POST", path) is not None) is (len(path) <= AT_ONCE)
-    assert connection.at_once(route) == AT_ONCE
+    told: list[bytes] = []
+
+    async def ask() -> bool:
+        connection = Connection(own, Peer("192.0.2.1"))
+        begun = connection.answer(Quick(route, "POST", path, b"", [], bytearray(size)), lambda head, _: told.append(head))
+        at_once = bool(told)
+        if begun is not None:
+            await asyncio.wait([begun])
+        return at_once
+
+    assert asyncio.run(ask()) is inline
+    assert where == [inline] * 2
+    assert [head.startswith(b"HTTP/1.1 200 OK\r\n") for head in told] == [True]
 
 
 @pytest.mark.parametrize(("listener", "counted"), [("public", True), ("enrol", True), ("private", False), ("proxy", False)])

@@ -47,24 +47,33 @@ class Clerk:
         """Who asks. Raises Refused, Malformed, Unavailable."""
         return self._gate.caller(call)
 
-    async def answer(self, call: Call) -> Answer:
-        """The answer to one call. Never raises."""
+    def answer(self, call: Call) -> asyncio.Future[Answer]:
+        """The answer to one call, when it is there. Never has an exception."""
+        loop = asyncio.get_running_loop()
         route = table.find(call.method, call.path)[0]
         if route is None or not route.issues:
-            return await asyncio.to_thread(self._gate.answer, call)
+            return loop.run_in_executor(None, self._gate.answer, call)
         if len(self._waiting) >= MOST_WAITING:
-            return problem(Unavailable("too-many-requests", "too many certificates are being asked for", hint="ask again in a moment"), instance=call.id)
+            busy: asyncio.Future[Answer] = loop.create_future()
+            refused = Unavailable("too-many-requests", "too many certificates are being asked for", hint="ask again in a moment")
+            busy.set_result(problem(refused, instance=call.id))
+            return busy
         # A key that is made here may take a second (RSA); the others must not wait for it.
-        one = call if b'"csr"' in call.body else await asyncio.to_thread(self._gate.prepare, call)
-        if isinstance(one, Prepared) and isinstance(one.result, Answer):
-            return one.result
+        return self._join(call) if b'"csr"' in call.body else loop.create_task(self._prepared(call))
+
+    async def _prepared(self, call: Call) -> Answer:
+        one = await asyncio.to_thread(self._gate.prepare, call)
+        return one.result if isinstance(one.result, Answer) else await self._join(one)
+
+    def _join(self, one: Call | Prepared) -> asyncio.Future[Answer]:
+        """Becomes one of the next batch."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, future))
         if len(self._waiting) >= self._expected:
             self._enough.set()
         if self._working is None:
             self._working = asyncio.create_task(self._work())
-        return await future
+        return future
 
     async def _work(self) -> None:
         """Takes batches until nothing waits. Between the last look and the end nothing is awaited: whoever comes after starts another."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import http
-import inspect
 import itertools
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GatekeyError, Refused
 from ..protocols.message import Answer, Call, Peer, problem
@@ -62,6 +61,17 @@ def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
+class Quick(NamedTuple):
+    """A request that a route answers without ASGI in between: its body is announced, and small enough to be read. `body`: what has come of it."""
+
+    route: Route
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytearray
+
+
 class Table:
     """The routes of one listener."""
 
@@ -102,7 +112,6 @@ class Door:
         self.table = Table([route for route in routes if route.listener == listener])
         self.app = app
         self.limits = house.limits if listener in ("public", "enrol") else None
-        self._async = {route for route in routes if inspect.iscoroutinefunction(route.handler)}
         self.from_address: Counter[tuple[int, int]] = Counter()
         self._ids = itertools.count(1)
         self._prefix = house.authority.entropy.bytes(6).hex()
@@ -126,25 +135,33 @@ class Door:
         client = scope.get("client")
         await Connection(self, Peer(client[0] if client else "unix"))(scope, receive, send)
 
+    def begin(self, route: Route, call: Call) -> Answer | asyncio.Future[Answer]:
+        """The answer of a route, or the problem it has; where it has to be waited for, what `end` takes it out of when it is done."""
+        try:
+            if route.how == "inline" and len(call.path) + len(call.body) <= AT_ONCE:
+                return route.handler(call)  # type: ignore[return-value]  # it is none of those that are awaited
+            if route.how == "async":
+                return asyncio.ensure_future(route.handler(call))  # type: ignore[arg-type]  # it is one of those
+            return asyncio.get_running_loop().run_in_executor(None, route.handler, call)  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001  sorted out there
+            return self._wrong(error, call)
+
     async def ask(self, route: Route, call: Call) -> Answer:
         """The answer of a route, or the problem it has."""
+        begun = self.begin(route, call)
         try:
-            if route in self._async:
-                return await route.handler(call)  # type: ignore[misc,no-any-return]  # it is one of those that are awaited
-            if route.how == "inline" and len(call.path) + len(call.body) <= AT_ONCE:
-                return self.ask_now(route, call)
-            return await asyncio.to_thread(route.handler, call)  # type: ignore[arg-type]
+            return begun if isinstance(begun, Answer) else await begun
         except Exception as error:  # noqa: BLE001  sorted out there
             return self._wrong(error, call)
 
-    def ask_now(self, route: Route, call: Call) -> Answer:
-        """The answer of a route that is answered inline, or the problem it has."""
+    def end(self, begun: asyncio.Future[Answer], call: Call) -> Answer:
+        """The answer that something begun has come to, or the problem it has. What is not done when the process ends was cancelled."""
         try:
-            return route.handler(call)  # type: ignore[return-value]  # it is none of those that are awaited
-        except Exception as error:  # noqa: BLE001  sorted out there
+            return begun.result()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  sorted out there
             return self._wrong(error, call)
 
-    def _wrong(self, error: Exception, call: Call) -> Answer:
+    def _wrong(self, error: BaseException, call: Call) -> Answer:
         if isinstance(error, GatekeyError):
             return self._refused(error, call)
         # Whatever it was: its text is for the log, not for the stranger.
@@ -190,25 +207,25 @@ class Connection:
             if self._door.from_address[self._place] <= 0:
                 del self._door.from_address[self._place]
 
-    def inline(self, method: str, path: str) -> Route | None:
-        """The route, if its answer comes out of this process's memory and nobody speaks for others here: then `answer_now` has it at once."""
+    def route(self, method: str, path: str) -> Route | None:
+        """The route, if there is one and nobody speaks for others here: then `answer` has its answer."""
         door = self._door
-        route = door.table.find(method, path) if len(path) <= AT_ONCE else None
-        return route if route is not None and route.how == "inline" and (door.house.behind is None or door.listener != "private") else None
+        return door.table.find(method, path) if door.house.behind is None or door.listener != "private" else None
 
     def largest(self, route: Route) -> int:
         """Bytes of a body that this route reads."""
         body = self._door.house.limits.body
         return body if route.largest is None else min(route.largest, body)
 
-    def at_once(self, route: Route) -> int:
-        """Bytes of a body with which this route is answered inline."""
-        return min(self.largest(route), AT_ONCE)
-
-    def answer_now(self, route: Route, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> tuple[bytes, bytes]:
-        """Head and body of the answer of a route of `inline`, without a task, a thread or ASGI in between."""
-        answer = self._limited() or self._door.ask_now(route, self._call(method, path, query, headers, body))
-        return self._told(answer, route, method)
+    def answer(self, asked: Quick, tell: Callable[[bytes, bytes], None]) -> asyncio.Future[Answer] | None:
+        """Hands head and body of the answer to `tell`, in any case: now, or when what comes back is done. Without a scope, messages and mostly a task."""
+        call = self._call(asked.method, asked.path, asked.query, asked.headers, bytes(asked.body))
+        begun = self._limited() or self._door.begin(asked.route, call)
+        if isinstance(begun, Answer):
+            tell(*self._told(begun, asked.route, asked.method))
+            return None
+        begun.add_done_callback(lambda done: tell(*self._told(self._door.end(done, call), asked.route, asked.method)))
+        return begun
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = self._door
@@ -248,8 +265,12 @@ class Connection:
 
     def _told(self, answer: Answer, route: Route | None, method: str) -> tuple[bytes, bytes]:
         """Counts an answer; its head and body as they go out."""
+        try:
+            head = _head(answer.status, answer.headers)
+        except ValueError as error:  # of ours, and whoever asked is owed an answer all the same
+            call = Call(self._door.listener, method, route.path if route else "", id=self._door.next_id())
+            return self._told(self._door._wrong(error, call), route, method)  # noqa: SLF001  the same house
         self._door.house.meter.counts["gatekey_requests", self._door.listener, route.name if route else "", str(answer.status)] += 1
-        head = _head(answer.status, answer.headers)
         if answer.status in (204, 304):
             return head, b""
         return head + b"content-length: %d\r\n" % len(answer.body), b"" if method == "HEAD" else answer.body

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LISTENERS = ("public", "enrol", "private", "proxy")
 
-#: inline: touches memory only, answered in the event loop. thread: may wait (ledger, keys), answered in a thread. async: a coroutine, for those who wait long.
+#: inline: touches memory only, answered in the event loop. thread: may wait (ledger, keys), answered in a thread. async: a future or coroutine, for long waits.
 How = Literal["inline", "thread", "async"]
 
 

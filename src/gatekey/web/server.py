@@ -12,21 +12,20 @@ import termios
 import time
 import urllib.parse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ..protocols.message import Peer
-from .hot import Door
+from ..protocols.message import Answer, Peer
+from .hot import Door, Quick
 from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
 from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
 
 if TYPE_CHECKING:
     from .house import House
-    from .routes import Route
     from .tls import Tls
 
 #: Connections that wait in the kernel's queue; seconds for a TLS handshake, and for one that is under way when we are to end.
@@ -42,20 +41,10 @@ _LONG = (b"transfer-encoding", b"upgrade", b"expect")
 LINGER, GRACE = 1.0, 30
 
 
-class Quick(NamedTuple):
-    """A request that is answered as soon as it is whole. `body`: what has come of it."""
-
-    route: Route
-    method: str
-    path: str
-    query: bytes
-    body: list[bytes]
-
-
 class Protocol(HttpToolsProtocol):
     """One connection. Reads of uvicorn's insides what stands in 0.54: `app`, `cycle`, `flow`, `transport`, `parser`, `pipeline`, `connections`, `server_state`.
 
-    What can be answered from memory is answered here, between two reads, without ASGI's scope, task and messages: half of what such a request costs.
+    What a route of ours answers is begun here, between two reads, and told when it is there, without ASGI's scope, task and messages: half of what it costs.
     A sweep once a second looks at all connections; a request pays nothing for its limits of time.
     """
 
@@ -77,6 +66,8 @@ class Protocol(HttpToolsProtocol):
         self.ending = False
         self.refused = False
         self.quick: Quick | None = None
+        self.owed: asyncio.Future[Answer] | None = None
+        self.keep = True
         if not self.app.arrives():
             self.refuse("too-many", b"503 Service Unavailable")
 
@@ -88,7 +79,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        if len(data) <= SLICE and not self.unread and not self.pipeline:
+        if len(data) <= SLICE and not self.unread and not self.waits:
             self._parse(data)
             return
         self.unread += data
@@ -97,17 +88,22 @@ class Protocol(HttpToolsProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Parses what waits, a slice at each turn, and none while several requests are without an answer: bytes take less room than requests."""
+        """Parses what waits, a slice at each turn, and none while requests wait for their turn: bytes take less room than requests."""
         self.turn = None
         if self.refused or self.transport.is_closing():
             self.unread = b""
-        elif self.unread and not self.pipeline:
+        elif self.unread and not self.waits:
             data, self.unread = self.unread[:SLICE], self.unread[SLICE:]
             self._parse(data)
         if not self.unread:
             self.flow.hold(self.refused)
-        elif not self.pipeline and self.turn is None:
+        elif not self.waits and self.turn is None:
             self.turn = self.loop.call_soon(self._go_on)
+
+    @property
+    def waits(self) -> bool:
+        """Whether what comes now has to wait for answers that are owed."""
+        return self.owed is not None or bool(self.pipeline)
 
     def _parse(self, data: bytes) -> None:
         if self.refused:
@@ -125,7 +121,6 @@ class Protocol(HttpToolsProtocol):
         self.in_head, self.head = True, 1
         self.since = time.monotonic()
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
 
     def on_url(self, url: bytes) -> None:
@@ -136,7 +131,7 @@ class Protocol(HttpToolsProtocol):
         """A field of the head. What comes after the body (trailers) counts too, and is nobody's: it is no header, whatever it is called (RFC 9110 6.5.1)."""
         self._count(len(name) + len(value) + 4)
         if self.in_head and not self.refused:
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def _count(self, size: int) -> None:
         self.steps += 1
@@ -176,36 +171,37 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _quickly(self) -> Quick | None:
-        """The request, if its answer needs nothing but its body, which is announced and small, and nothing before it is still being answered."""
-        if self.busy or self.pipeline or self.flow.write_paused or self.expect_100_continue or len(self.connections) >= CONNECTIONS:
+        """The request, if a route of ours answers it, its body is announced and not too large, and nothing before it is still being answered."""
+        if self.busy or self.pipeline or self.flow.write_paused or len(self.connections) >= CONNECTIONS:
             return None
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         if "%" in path:
             path = urllib.parse.unquote(path)
         method = self.parser.get_method().decode("ascii")
-        route = self.app.inline(method, path)
-        if route is None:
+        route = self.app.route(method, path)
+        if route is None or (route.how != "inline" and len(self.tasks) >= CONNECTIONS):
             return None
         for name, value in self.headers:
-            if name in _LONG or (name == b"content-length" and int(value) > (self.app.at_once(route) if method == "POST" else 0)):
+            if name in _LONG or (name == b"content-length" and int(value) > self.app.largest(route)):
                 return None
-        return Quick(route, method, path, url.query or b"", [])
+        return Quick(route, method, path, url.query or b"", self.headers, bytearray())
 
     def _the_long_way(self) -> None:
         """As uvicorn does it: a scope, a cycle, a task."""
         if len(self.connections) >= CONNECTIONS:  # uvicorn answers 503
             self.count("too-many")
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)  # the scope holds this very list
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self.steps += 1
         if self.quick is not None:
-            self.quick.body.append(body)
+            self.quick.body.extend(body)
         elif not self.refused:
             super().on_body(body)
 
@@ -217,21 +213,40 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _answer(self, quick: Quick) -> None:
-        head, body = self.app.answer_now(quick.route, quick.method, quick.path, quick.query, self.headers, b"".join(quick.body))
-        keep = not self.ending and self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        data, keep = _wire(head, body, self.server_state.default_headers, keep=keep)
-        self.transport.write(data)
+        self.keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self.owed = self.app.answer(quick, self._tell)
+        if self.owed is not None:
+            self.tasks.add(self.owed)  # type: ignore[arg-type]  # at the end uvicorn waits for what is in there, and cancels what takes too long
+
+    def _tell(self, head: bytes, body: bytes) -> None:
+        """The answer is there, and perhaps nobody any more who waits for it."""
+        self.tasks.discard(self.owed)
+        self.owed = None
         self.since = time.monotonic()
         self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        last = self.ending and not (self.pipeline or self.unread)
+        data, keep = _wire(head, body, self.server_state.default_headers, keep=self.keep and not last)
+        self.transport.write(data)
         if not keep:
             self.transport.close()
+            return
+        if self.ending:  # what waits here may be half a request
+            self.loop.call_later(LINGER, self._close_if_idle)
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        self._wake()
 
     def refuse(self, why: str, line: bytes) -> None:
         """Ends a connection with a word, and counts it. Without the word where the answer to an earlier request is still owed: answers come in order."""
         self.count(why)
         self.refused, self.quick = True, None
         self.pipeline.clear()
-        if self.running is not None and not self.running.response_complete and not self.running.more_body:
+        if self.owed is not None:
+            self.keep = False
+            self.flow.hold(True)
+        elif self.running is not None and not self.running.response_complete and not self.running.more_body:
             self.running.keep_alive = False
             self.flow.hold(True)
         elif not self.transport.is_closing():
@@ -242,7 +257,7 @@ class Protocol(HttpToolsProtocol):
     @property
     def busy(self) -> bool:
         """Whether an answer is owed."""
-        return bool(self.cycle) and not self.cycle.response_complete
+        return self.owed is not None or (bool(self.cycle) and not self.cycle.response_complete)
 
     def sweep(self, now: float) -> None:
         """Closes a connection that takes too long with its head, its body, its reading or its silence."""
@@ -253,7 +268,7 @@ class Protocol(HttpToolsProtocol):
             if now - self.moved > READ_SECONDS:
                 self.count("slow-reader")
                 self.transport.abort()
-        elif self.quick is not None or (self.busy and self.cycle.more_body and not self.cycle.response_started):
+        elif self.quick is not None or (bool(self.cycle) and self.cycle.more_body and not self.cycle.response_started):
             if now - self.since > BODY_SECONDS + HEAD_SECONDS:
                 self.refuse("slow-body", b"408 Request Timeout")
         elif self.busy:
@@ -289,10 +304,17 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
-        if self.unread and not self.pipeline and self.turn is None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.unread and not self.waits and self.turn is None:
             self.turn = self.loop.call_soon(self._go_on)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.owed is not None:  # came in one piece with the question before it: answers come in order
+            self.flow.pause_reading()
+            self.pipeline.append((cycle, app))
+            return
         self.running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -300,7 +322,8 @@ class Protocol(HttpToolsProtocol):
         """We are to end: what runs is finished, and an idle client may still have sent something; it is answered, with `connection: close`."""
         self.ending = True
         if self.busy:
-            self.cycle.keep_alive = False
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
         elif self.quick is None:
             self.loop.call_later(LINGER, self._close_if_idle)
 
