@@ -219,7 +219,7 @@ class Connection:
 
     def answer(self, asked: Quick, tell: Callable[[bytes, bytes], None]) -> asyncio.Future[Answer] | None:
         """Hands head and body of the answer to `tell`, in any case: now, or when what comes back is done. Without a scope, messages and mostly a task."""
-        call = self._call(asked.method, asked.path, asked.query, asked.headers, bytes(asked.body))
+        call = self._call(asked.method, asked.path, asked.query, asked.headers, bytes(asked.body) if asked.body else b"")
         begun = self._limited() or self._door.begin(asked.route, call)
         if isinstance(begun, Answer):
             tell(*self._told(begun, asked.route, asked.method))

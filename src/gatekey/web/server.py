@@ -23,6 +23,7 @@ from .hot import Door, Quick
 from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
 from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
+from .wire import wire, write_whole
 
 if TYPE_CHECKING:
     from .house import House
@@ -79,7 +80,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        if len(data) <= SLICE and not self.unread and not self.waits:
+        if len(data) <= SLICE and not self.unread and not self.pipeline and self.owed is None:
             self._parse(data)
             return
         self.unread += data
@@ -125,11 +126,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head. What comes after the body (trailers) counts too, and is nobody's: it is no header, whatever it is called (RFC 9110 6.5.1)."""
-        self._count(len(name) + len(value) + 4)
+        self.steps += 1
+        self.head += len(name) + len(value) + 4
+        if self.head > HEAD_BYTES:
+            self._count(0)
         if self.in_head and not self.refused:
             self.headers.append((name.lower(), value))
 
@@ -220,15 +224,16 @@ class Protocol(HttpToolsProtocol):
 
     def _tell(self, head: bytes, body: bytes) -> None:
         """The answer is there, and perhaps nobody any more who waits for it."""
-        self.tasks.discard(self.owed)
-        self.owed = None
+        if self.owed is not None:
+            self.tasks.discard(self.owed)
+            self.owed = None
+            if self.transport.is_closing():
+                return
+        last = self.ending and not (self.pipeline or self.unread)
+        data, keep = wire(head, body, self.server_state.default_headers, keep=self.keep and not last)
+        self.transport.write(data)
         self.since = time.monotonic()
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        last = self.ending and not (self.pipeline or self.unread)
-        data, keep = _wire(head, body, self.server_state.default_headers, keep=self.keep and not last)
-        self.transport.write(data)
         if not keep:
             self.transport.close()
             return
@@ -236,7 +241,8 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(LINGER, self._close_if_idle)
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        self._wake()
+        if self.unread:
+            self._wake()
 
     def refuse(self, why: str, line: bytes) -> None:
         """Ends a connection with a word, and counts it. Without the word where the answer to an earlier request is still owed: answers come in order."""
@@ -304,10 +310,11 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
-        self._wake()
+        if self.unread:
+            self._wake()
 
     def _wake(self) -> None:
-        if self.unread and not self.waits and self.turn is None:
+        if not self.waits and self.turn is None:
             self.turn = self.loop.call_soon(self._go_on)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -330,35 +337,6 @@ class Protocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         if not self.busy and self.quick is None and not self.transport.is_closing():
             self.transport.close()
-
-
-def _wire(head: bytes, body: bytes, defaults: list[tuple[bytes, bytes]], *, keep: bool) -> tuple[bytes, bool]:
-    """An answer as it goes out, and whether the connection stays open. The caller has made sure that every header is one line, and that the length is right."""
-    parts = [head]
-    if b"\r\nconnection: close\r\n" in head:
-        keep = False
-    elif not keep:
-        parts.append(b"connection: close\r\n")
-    for name, value in defaults:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n", body)
-    return b"".join(parts), keep
-
-
-async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
-    """What `cycle.send` does with an answer in two messages, with one write in place of two: a system call less for each request."""
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if cycle.disconnected:
-        return
-    data, cycle.keep_alive = _wire(head, body, cycle.default_headers, keep=cycle.keep_alive)
-    cycle.response_started, cycle.waiting_for_100_continue = True, False
-    cycle.transport.write(data)
-    cycle.response_complete = True
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
 
 
 def _address(sock: socket.socket) -> str:
