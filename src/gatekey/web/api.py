@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Unavailable
@@ -33,11 +34,13 @@ _LISTENER = "private"
 class Clerk:
     """Answers calls in threads. Who is alone does not wait; while one batch is being written, the next one gathers.
 
-    One batch at a time: two threads would hand each other the interpreter in the middle of a transaction, for which every other process then waits.
+    One batch at a time: two threads would hand each other the interpreter in the middle of a transaction, for which every other process then waits. Always in
+    the same thread, too: each has a connection of its own, with the pages that it has read.
     """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._hand = ThreadPoolExecutor(1, "issuing")
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
         self._expected = 0
         self._enough = asyncio.Event()
@@ -95,7 +98,7 @@ class Clerk:
 
     async def _batch(self, batch: list[tuple[Call | Prepared, asyncio.Future[Answer]]]) -> None:
         try:
-            done = await asyncio.to_thread(self._gate.answer_many, [one for one, _ in batch])
+            done = await asyncio.get_running_loop().run_in_executor(self._hand, self._gate.answer_many, [one for one, _ in batch])
         except Exception as fault:  # noqa: BLE001  whoever asked hears of it, and what waits behind must still be answered
             for _, future in batch:
                 if not future.done():
