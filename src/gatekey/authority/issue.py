@@ -7,8 +7,9 @@
 5 sign      exactly the recorded bytes
 6 release   durable; only now are there bytes to hand out
 
-A durable commit costs milliseconds, a signature a fraction of one: what is asked for together shares its commits, and a bad request spoils nothing. CRLs go
-through the same last three steps in `crl.py`. With an authority's key nothing else is signed but its own request (`corporate.py`).
+A durable commit costs milliseconds, a signature a fraction of one: what is asked for together goes through each step together and shares its commits, and a
+bad request spoils nothing. CRLs go through the same last three steps in `crl.py`. With an authority's key nothing else is signed but its own request
+(`corporate.py`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ..x509.spki import key_identifier, read_spki
 from .answers import issued
 from .authority import Say, silent
 from .facts import Met, holder_facts, key_facts, met
+from .steps import Steps, alone, together
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -123,26 +125,38 @@ def issue_each(authority: Authority, batch: Sequence[Asked]) -> list[Outcome]:
     outcomes = [Outcome()] * len(batch)
     drafts: list[_Drafted] = []
     signers: dict[str, Signer] = {}
+    notes: list[list[str]] = [[] for _ in batch]
     now = authority.now()
     try:
         known = met(authority, [(asked.request, asked.holder) for asked in batch])  # 1, as far as the ledger is asked
     except GatekeyError as refused:
         return [Outcome(refused=refused)] * len(batch)
-    for place, asked in enumerate(batch):
-        notes: list[str] = []
+    done = together([_drafted(authority, asked, now, known, said.append) for asked, said in zip(batch, notes, strict=True)])  # 1 to 3
+    for place, (asked, drafted, said) in enumerate(zip(batch, done, notes, strict=True)):
         try:
-            plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone, constraints=asked.constraints, known=known)  # 1 and 2
-            notes += plan.notes
-            drafted = draft(authority, asked.request, plan, notes.append)  # 3
+            if isinstance(drafted, GatekeyError):
+                raise drafted
             if drafted.issuer not in signers:
                 signers[drafted.issuer] = authority.signer(drafted.issuer)  # a key that is away or a wrong passphrase: before anything is recorded
         except GatekeyError as refused:
-            outcomes[place] = Outcome(refused=refused, notes=tuple(notes))
+            outcomes[place] = Outcome(refused=refused, notes=tuple(said))
         else:
-            drafts.append(_Drafted(place, drafted, asked, tuple(notes)))
+            drafts.append(_Drafted(place, drafted, asked, tuple(said)))
     if drafts:
         _record(authority, drafts, signers, outcomes)
     return outcomes
+
+
+def _drafted(authority: Authority, asked: Asked, now: int, known: Met, say: Say) -> Steps[Draft | GatekeyError]:
+    """Steps 1 to 3 of one of a batch: the draft, or why there is none."""
+    try:
+        plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone, constraints=asked.constraints, known=known)
+        for note in plan.notes:
+            say(note)
+        yield
+        return (yield from draft_in_steps(authority, asked.request, plan, say))
+    except GatekeyError as refused:
+        return refused
 
 
 def _record(authority: Authority, drafts: list[_Drafted], signers: dict[str, Signer], outcomes: list[Outcome]) -> None:
@@ -237,6 +251,11 @@ def draft(authority: Authority, request: Request, plan: Plan, say: Say = silent)
 
     `say` hears what lint has to tell that is no reason to refuse.
     """
+    return alone(draft_in_steps(authority, request, plan, say))
+
+
+def draft_in_steps(authority: Authority, request: Request, plan: Plan, say: Say) -> Steps[Draft]:
+    """`draft` for one of many: the bytes, what lint says of them, and the row."""
     public = read_spki(plan.spki)
     self_signed = request.issuer == request.holder.removeprefix("authority:")
     above: Certificate | None = None
@@ -247,11 +266,13 @@ def draft(authority: Authority, request: Request, plan: Plan, say: Say = silent)
         above, encoding = issuing.certificate, issuing.encoding
     serial = draw_serial(authority)
     tbs = encode_tbs(plan, serial, encoding)
+    yield
     findings = lint_certificate(tbs, above)
     if reasons := tuple(Reason("lint", f"{finding.lint}: {finding.message} ({finding.source})") for finding in findings if finding.severity == "error"):
         raise Refused.because(reasons)
     for finding in findings:
         say(f"{finding.message} ({finding.source})")
+    yield
     lineage = f"{request.issuer}/{serial}"
     renews = ""
     if request.renews:

@@ -77,15 +77,20 @@ def proof_problem(csr: Csr) -> Malformed | None:
 
 def proven(found: Sequence[tuple[str, bytes]]) -> Csr | None:
     """The one request among the things that a file holds (their kind and DER), once its proof holds; None when there is none. Raises Malformed."""
+    request = unproven(found)
+    if request and (problem := proof_problem(request)):
+        raise problem
+    return request
+
+
+def unproven(found: Sequence[tuple[str, bytes]]) -> Csr | None:
+    """The same before its proof (`proof_problem`): until that was looked at, anybody may have written it. Raises Malformed."""
     requests = list(dict.fromkeys(der for kind, der in found if kind == "csr"))
     if not requests:
         return None
     if len(requests) > 1:
         raise Malformed("several-requests", f"there are {len(requests)} requests in it, and nobody can say which is meant", hint="give one at a time")
-    request = read_csr(requests[0])
-    if problem := proof_problem(request):
-        raise problem
-    return request
+    return read_csr(requests[0])
 
 
 def read_csr(der: bytes) -> Csr:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ...authority.health import Finding
     from ...authority.issue import Asked
     from ...authority.probe import Probes
+    from ...authority.steps import Steps
     from ...lifecycle import Released
     from ...ports import Entropy, PortableKey
     from .shapes import Shape
@@ -92,7 +93,7 @@ class Wish(NamedTuple):
 class Route(NamedTuple):
     """One line of the table. `scopes`: any one of them is enough; () for everybody who has signed in.
 
-    `answer` is the JSON of success; for other media types it is None and `media` says which. `issues`: the handler answers with a Wish.
+    `answer` is the JSON of success; for other media types it is None and `media` says which. `issues`: the handler answers with a Wish, perhaps in steps.
     `secrets`: names in the answer that are told the first time only, never kept for a repeated question.
     """
 
@@ -101,7 +102,7 @@ class Route(NamedTuple):
     name: str
     about: str
     scopes: tuple[str, ...]
-    handler: Callable[[Ask], Answer | Wish]
+    handler: Callable[[Ask], Answer | Wish | Steps[Wish]]
     query: Shape | None = None
     body: Shape | None = None
     answer: Shape | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...authority import clock, people, profiles, requests, seen, verify
 from ...authority import revoke as revocation
 from ...authority.issue import Asked
+from ...authority.steps import Steps, alone
 from ...errors import Malformed, NotFound, Refused
 from ...lifecycle import Released
 from ...model.holder import Holder
@@ -18,7 +19,7 @@ from ...model.request import Request
 from ...model.status import REVOKE_REASONS, STATUSES
 from ...x509 import pem
 from ...x509.certificate import read_certificate
-from ...x509.csr import Csr, proven
+from ...x509.csr import Csr, proof_problem, unproven
 from ...x509.sniff import sniff
 from ..message import Answer, as_json
 from . import answers, handover
@@ -197,10 +198,11 @@ def server(ask: Ask) -> Wish:
     return _wish(ask, request, holder, key)
 
 
-def sign(ask: Ask) -> Wish:
+def sign(ask: Ask) -> Steps[Wish]:
     """A certificate out of a request, with the names that it asks for."""
     said = ask.body
-    asked = csr(said["csr"])
+    asked = yield from csr(said["csr"])
+    yield
     request, holder = requests.from_csr(
         ask.authority, said["profile"], asked, days=said.get("days"), door="api", device=said.get("device", ""), idempotency=ask.key
     )
@@ -230,21 +232,25 @@ def _key(ask: Ask, target: str, kind: str = DEFAULT) -> tuple[PortableKey | None
     if ask.body.get("csr"):
         if "key_type" in ask.body or "for" in ask.body:
             raise Malformed("bad-request", "with csr the key is not here: key_type and for do not apply")
-        return None, csr(ask.body["csr"]).spki, "csr"
+        return None, alone(csr(ask.body["csr"])).spki, "csr"
     kind = ask.body.get("key_type", kind)
     handover.refuse_target(kind, ask.body.get("for", target))
     key = ask.desk.make_key(kind)
     return key, key.spki, "made-here"
 
 
-def csr(text: str) -> Csr:
+def csr(text: str) -> Steps[Csr]:
     """The one request in a text; its self-signature holds. Raises Malformed that says what it is instead."""
     found = sniff(text.encode())
-    request = proven(found)
+    yield
+    request = unproven(found)
     if request is None:
         if any(kind.endswith("private-key") for kind, _ in found):
             raise Malformed("wrong-kind", "csr: this is a private key; never send it to anybody", hint="send the request; gatekey request makes both")
         raise Malformed("wrong-kind", f"csr: this is {found[0][0] if found else 'nothing'}, no certificate request")
+    yield
+    if problem := proof_problem(request):
+        raise problem
     return request
 
 

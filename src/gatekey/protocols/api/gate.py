@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from ...authority import access
 from ...authority import answers as kept_answers
 from ...authority.issue import Asked, Outcome, issue_each
+from ...authority.steps import Steps, alone, together
 from ...errors import GatekeyError, Malformed, Refused
 from ...model.access import Caller
 from ...x509.certificate import read_certificate
@@ -81,7 +82,7 @@ class Gate:
     def answer_many(self, calls: Sequence[Call | Prepared]) -> list[Answer]:
         """Several questions; what is to be issued shares its commits. Never raises."""
         moment = self._moment() if len(calls) > 1 else None
-        begun = [one if isinstance(one, Prepared) else self.prepare(one, moment) for one in calls]
+        begun = together([_ready(one) if isinstance(one, Prepared) else self._prepared(one, moment) for one in calls])
         wishes = [(place, one.result) for place, one in enumerate(begun) if isinstance(one.result, Wish)]
         outcomes = self._issue([wish.asked for _, wish in wishes])
         done: dict[int, Answer] = {}
@@ -111,10 +112,13 @@ class Gate:
         self._refusal(error, call)
         return _problem(error, call)
 
-    def prepare(self, call: Call, moment: Moment | None = None) -> Prepared:
+    def prepare(self, call: Call) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
+        return alone(self._prepared(call, None))
+
+    def _prepared(self, call: Call, moment: Moment | None) -> Steps[Prepared]:
         try:
-            result = self._prepare(call, moment)
+            result = yield from self._prepare(call, moment)
         except GatekeyError as refused:
             return Prepared(call, self._refused(refused, call))
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
@@ -122,7 +126,7 @@ class Gate:
             return Prepared(call, _problem(_internal(), call))
         return Prepared(call, _sealed(result) if isinstance(result, Answer) else result)
 
-    def _prepare(self, call: Call, moment: Moment | None) -> Answer | Wish:
+    def _prepare(self, call: Call, moment: Moment | None) -> Steps[Answer | Wish]:
         _no_other_site(call)  # 1
         route, words, _ = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
         if route is None and (methods := table.methods(call.path)):
@@ -133,12 +137,13 @@ class Gate:
             raise Refused("no-route", "there is nothing at this path", hint="/openapi.json lists all paths")
         _need(caller, route)  # 4
         ask = _ask(self._authority.acting(f"holder:{caller.login}"), caller, call, self._desk, route, words)  # 5
-        if route.issues and ask.key:  # 6
-            released = kept_answers.issued(ask.authority, ask.key, ask.digest)
-            return certificates.again(ask, released) if released else route.handler(ask)
-        if route.writes and ask.key:
+        yield
+        if route.issues and ask.key and (released := kept_answers.issued(ask.authority, ask.key, ask.digest)):  # 6
+            return certificates.again(ask, released)
+        if route.writes and ask.key and not route.issues:
             return _once(ask, route)
-        return route.handler(ask)  # 7
+        result = route.handler(ask)  # 7
+        return result if isinstance(result, Answer | Wish) else (yield from result)
 
     def _moment(self) -> Moment | None:
         """How the ledger stands; None when it cannot be read: then each question finds that out for itself."""
@@ -199,6 +204,12 @@ class Moment(NamedTuple):
 
     event: int
     changed: int
+
+
+def _ready(one: Prepared) -> Steps[Prepared]:
+    """What was prepared before, among those that are not."""
+    yield from ()
+    return one
 
 
 class Prepared:
