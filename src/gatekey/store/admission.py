@@ -109,6 +109,8 @@ def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, 
     """
     row, device = draft.row, str(draft.row["device"])
     requester, key = str(row["requester"]), row["idempotency"]
+    if key:  # first: whoever asks twice at once must not hear that somebody has what she is about to get
+        _refuse_asked(tx, known, requester, str(key), now)
     stands, events = people.ensure(tx, holder, known.people, requester, now)
     people.refuse_anothers(known.people, stands.login, _emails(draft))
     if device and device not in stands.devices:
@@ -124,8 +126,6 @@ def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, 
         live = known.live.setdefault((holder.login, device), [])
         _refuse_second([one for one in live if one.lineage != row["lineage"]], holder.login)
         live.append(Live(str(row["lineage"]), draft.number, "recorded"))
-    if key:
-        _refuse_asked(tx, known, requester, str(key), now)
     if row["renews"]:
         issuer, _, serial = str(row["renews"]).partition("/")
         if tx.one("SELECT 1 FROM certificate WHERE issuer = :issuer AND serial = :serial AND revoked_at IS NOT NULL", issuer=issuer, serial=serial):
