@@ -159,9 +159,10 @@ def test_what_was_never_signed_was_never_issued(house: House) -> None:
     core = house.core
     from gatekey.authority import requests
     from gatekey.authority.issue import decide_for, draft
+    from gatekey.authority.steps import alone
 
     request, holder = requests.client(core, "ann", material.make("p256").spki)
-    drafted = draft(core, request, decide_for(core, request, holder, core.now()))
+    drafted = alone(draft(core, request, decide_for(core, request, holder, core.now())))
     core.ledger.record(drafted, holder, owner="another process", now=core.now())
     house.tick()
     one = house.id(drafted.number)

@@ -38,7 +38,7 @@ from ..x509.spki import key_identifier, read_spki
 from .answers import issued
 from .authority import Say, silent
 from .facts import Met, holder_facts, key_facts, met
-from .steps import Steps, alone, together
+from .steps import Steps, together
 
 if TYPE_CHECKING:
     from .authority import Authority
@@ -154,7 +154,7 @@ def _drafted(authority: Authority, asked: Asked, now: int, known: Met, say: Say)
         for note in plan.notes:
             say(note)
         yield
-        return (yield from draft_in_steps(authority, asked.request, plan, say))
+        return (yield from draft(authority, asked.request, plan, say))
     except GatekeyError as refused:
         return refused
 
@@ -246,16 +246,11 @@ def urls_for(authority: Authority, issuer: str) -> Urls:
     return Urls(crl=(f"{base}/crl/{issuer}.crl",), issuer=(f"{base}/ca/{issuer}.crt",), ocsp=(f"{base}/ocsp",))
 
 
-def draft(authority: Authority, request: Request, plan: Plan, say: Say = silent) -> Draft:
+def draft(authority: Authority, request: Request, plan: Plan, say: Say = silent) -> Steps[Draft]:
     """Step 3. Raises Refused("lint") when the finished bytes are not what they should be: then nothing is recorded and nothing is signed.
 
     `say` hears what lint has to tell that is no reason to refuse.
     """
-    return alone(draft_in_steps(authority, request, plan, say))
-
-
-def draft_in_steps(authority: Authority, request: Request, plan: Plan, say: Say) -> Steps[Draft]:
-    """`draft` for one of many: the bytes, what lint says of them, and the row."""
     public = read_spki(plan.spki)
     self_signed = request.issuer == request.holder.removeprefix("authority:")
     above: Certificate | None = None
