@@ -408,7 +408,11 @@ def test_the_answer_that_is_owed_comes_before_the_end(tell: Tell) -> None:
     """Behind a question stands what is none, or the last one was already: nothing more is answered, and the first one is."""
 
     async def story(line: Line) -> None:
-        for rest in (b"GET /now HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", b"GET /now" + HOST + b"x: " + b"y" * 40000 + b"\r\n\r\n"):
+        twice = b"content-length: 1\r\ncontent-length: 2\r\n\r\nx"
+        hosts = b"GET /now HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n"
+        large = b"GET /now" + HOST + b"x: " + b"y" * 40000 + b"\r\n\r\n"
+        chunked = b"POST /v1/a" + HOST + b"transfer-encoding: chunked\r\n\r\nzz\r\n"
+        for rest in (hosts, b"GET /now" + HOST + twice, b"CONNECT a:1" + HOST + b"\r\n", b"?\r\n\r\n", chunked, large):
             assert statuses(await line.ask(sign(b"one") + rest + get(b"/now"))) in ([201], [201, 431])
         assert statuses(await line.ask(sign(b"one", last=True) + get(b"/now") + sign(b"two"))) == [201]
 

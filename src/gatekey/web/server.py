@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import socket
 import ssl
-import sys
-import termios
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -23,7 +20,7 @@ from .hot import Door, Quick
 from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
 from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
-from .wire import wire, write_whole
+from .wire import on_its_way, wire, write_whole
 
 if TYPE_CHECKING:
     from .house import House
@@ -33,8 +30,6 @@ if TYPE_CHECKING:
 _QUEUE, _HANDSHAKE, _SHAKING = 2048, 10, 5
 #: Seconds that a client has for the end of TLS after the last byte has arrived; until then the sweep looks whether it reads, and asyncio must not cut it off.
 _FAREWELL, _FLUSHING = 5, 24 * 3600
-#: Where tcpi_bytes_acked stands in the kernel's struct tcp_info (tcp(7)).
-_BYTES_ACKED = slice(120, 128)
 _LARGE_HEAD = b"431 Request Header Fields Too Large"
 #: Headers of requests that take the long way.
 _LONG = (b"transfer-encoding", b"upgrade", b"expect")
@@ -249,25 +244,36 @@ class Protocol(HttpToolsProtocol):
         self.count(why)
         self.refused, self.quick = True, None
         self.pipeline.clear()
-        if self.owed is not None:
+        if self.owes:
             self.keep = False
-            self.flow.hold(True)
-        elif self.running is not None and not self.running.response_complete and not self.running.more_body:
-            self.running.keep_alive = False
+            if self.running is not None:
+                self.running.keep_alive = False
             self.flow.hold(True)
         elif not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
             self.loop.call_later(LINGER, self.transport.close)
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP. Said at once, it would be taken for the answer that is owed, and that would be lost."""
+        if self.owes:
+            self.refuse("bad-request", b"400 Bad Request")
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def owes(self) -> bool:
+        """Whether somebody has asked all of a question and waits for its answer."""
+        return self.owed is not None or (self.running is not None and not self.running.response_complete and not self.running.more_body)
+
     @property
     def busy(self) -> bool:
-        """Whether an answer is owed."""
+        """Whether an answer is owed, or a question is under way that has taken the long way."""
         return self.owed is not None or (bool(self.cycle) and not self.cycle.response_complete)
 
     def sweep(self, now: float) -> None:
         """Closes a connection that takes too long with its head, its body, its reading or its silence."""
-        unsent = self._on_its_way()
+        unsent = on_its_way(self.transport)
         if unsent != self.unsent:
             self.unsent, self.moved = unsent, now
         if unsent:
@@ -287,22 +293,6 @@ class Protocol(HttpToolsProtocol):
         elif now - self.since > max(IDLE_SECONDS, HEAD_SECONDS) and self.timeout_keep_alive_task is None:
             self.count("idle")
             self.transport.close()
-
-    def _on_its_way(self) -> tuple[int, ...]:
-        """What was written and has not arrived: () for nothing, otherwise numbers that change with every byte that the client's side takes.
-
-        Asked of the kernel: over TLS asyncio does not tell what its lower transport holds back.
-        """
-        sock = self.transport.get_extra_info("socket")
-        try:
-            queued = int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-            held = self.transport.get_write_buffer_size()
-            if not queued and not held:
-                return ()
-            taken = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)[_BYTES_ACKED] if sock.family != socket.AF_UNIX else b""
-        except (OSError, ValueError):  # it is over
-            return ()
-        return queued, held, int.from_bytes(taken, sys.byteorder)
 
     def count(self, why: str) -> None:
         self.config.loaded_app.count(why)
