@@ -419,6 +419,29 @@ def test_the_answer_that_is_owed_comes_before_the_end(tell: Tell) -> None:
     tell(story)
 
 
+def test_no_body_is_taken_for_a_question(tell: Tell) -> None:
+    """Beside the wish for another protocol the parser leaves a body alone; and whatever follows such a wish is not answered, but the connection ends."""
+
+    async def story(line: Line) -> None:
+        wish = b"connection: upgrade\r\nupgrade: h2c\r\n"
+        for announced in (b"content-length: 37\r\n", b"transfer-encoding: chunked\r\n"):
+            reader, writer = await line.connect()
+            writer.write(b"POST /v1/a" + HOST + wish + announced + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.write(get(b"/thread"))
+            assert statuses(await reader.read()) == [501]
+            writer.close()
+        said = await line.ask(b"GET /now" + HOST + b"content-length: 0\r\n" + wish + b"\r\n" + get(b"/now"))
+        assert statuses(said) == [200]
+        assert b"connection: close\r\n" in said
+        assert statuses(await line.ask(sign(b"one", b"upgrade: h2c", last=True))) == [201], "without `connection: upgrade` it is no wish"
+
+    line = tell(story)
+    assert line.counts["gatekey_refused_connections", "private", "upgrade"] == 2
+    assert line.asgi == ["/now", "/v1/certificates/sign"]
+
+
 def test_what_goes_wrong_is_told(tell: Tell) -> None:
     """A fault of ours ends neither the connection nor the wait for its answer, and its words are for the log."""
 

@@ -154,17 +154,28 @@ class Protocol(HttpToolsProtocol):
         except UnicodeDecodeError:  # a path that is not ASCII: no URL (RFC 3986), and nothing that uvicorn answers
             self.refuse("bad-path", b"400 Bad Request")
             return
-        if self.ending and self.quick is None:
+        if self.quick is None and (self.ending or self.parser.should_upgrade()):
             self.cycle.keep_alive = False
 
     def _wrong(self) -> tuple[str, bytes] | None:
-        """What HTTP/1.1 forbids and the parser lets pass: no host or several (RFC 9112 3.2), and a coding of the message that we do not know (6.1)."""
-        hosts = 0
+        """What HTTP/1.1 forbids and the parser lets pass: no host or several (RFC 9112 3.2), and a coding of the message that we do not know (6.1).
+
+        And a body beside the wish for another protocol (RFC 9110 7.8): the parser leaves it to that, so that we would take it for the next question.
+        """
+        hosts, body, other = 0, False, False
         for name, value in self.headers:
             if name == b"host":
                 hosts += 1
-            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                return "unknown-coding", b"501 Not Implemented"
+            elif name == b"content-length":
+                body = value.strip(b"0 \t") != b""
+            elif name == b"transfer-encoding":
+                body = True
+                if value.strip().lower() != b"chunked":
+                    return "unknown-coding", b"501 Not Implemented"
+            elif name == b"upgrade":
+                other = True
+        if body and other and self.parser.should_upgrade():
+            return "upgrade", b"501 Not Implemented"
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             return "bad-host", b"400 Bad Request"
         return None
