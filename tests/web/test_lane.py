@@ -49,6 +49,10 @@ class Gate:
     def answer(self, call: Call) -> Answer:
         return self.said(call)
 
+    def late(self, call: Call) -> Answer:
+        self.open.wait(PATIENCE)
+        return self.said(call)
+
     def said(self, call: Call) -> Answer:
         return Answer(201, (("x-who", call.peer.address), ("x-said", call.header("x-say"))), b"%d %s" % (len(call.body), call.body[:40]))
 
@@ -87,6 +91,7 @@ class Line:
             *(Route("private", method, "/v1/", clerk.answer, "async") for method in ("GET", "POST")),
             Route("private", "GET", "/now", lambda _: Answer(200, (), b"now"), "inline"),
             Route("private", "GET", "/thread", lambda _: Answer(200, (), b"in a thread")),
+            Route("private", "POST", "/ocsp", gate.late, "inline"),
             Route("private", "POST", "/broken", self._broken),
             Route("private", "POST", "/header", lambda _: Answer(200, (("x", "a\r\nb: c"),))),
         ]
@@ -440,6 +445,26 @@ def test_no_body_is_taken_for_a_question(tell: Tell) -> None:
     line = tell(story)
     assert line.counts["gatekey_refused_connections", "private", "upgrade"] == 2
     assert line.asgi == ["/now", "/v1/certificates/sign"]
+
+
+def test_whoever_asks_and_goes_has_a_limit(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the route is one that is answered at once, and the question too large for that."""
+    monkeypatch.setattr(server, "CONNECTIONS", 4)
+
+    async def story(line: Line) -> None:
+        line.gate.open.clear()
+        for _ in range(8):
+            _, writer = await line.connect()
+            writer.write(b"POST /ocsp" + HOST + b"content-length: 1000\r\n\r\n" + b"x" * 1000)
+            await until(lambda: line.connections)
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+            await until(lambda: not line.connections)
+        assert len(line.listener.server_state.tasks) == 4
+        assert statuses(await line.ask(get(b"/now", last=True))) == [200], "what is in memory is told all the same"
+        line.gate.open.set()
+
+    tell(story)
 
 
 def test_what_goes_wrong_is_told(tell: Tell) -> None:

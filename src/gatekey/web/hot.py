@@ -61,6 +61,11 @@ def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
+def at_once(route: Route, size: int) -> bool:
+    """Whether a question of this many bytes of path and body is answered in the event loop."""
+    return route.how == "inline" and size <= AT_ONCE
+
+
 class Quick(NamedTuple):
     """A request that a route answers without ASGI in between: its body is announced, and small enough to be read. `body`: what has come of it."""
 
@@ -138,7 +143,7 @@ class Door:
     def begin(self, route: Route, call: Call) -> Answer | asyncio.Future[Answer]:
         """The answer of a route, or the problem it has; where it has to be waited for, what `end` takes it out of when it is done."""
         try:
-            if route.how == "inline" and len(call.path) + len(call.body) <= AT_ONCE:
+            if at_once(route, len(call.path) + len(call.body)):
                 return route.handler(call)  # type: ignore[return-value]  # it is none of those that are awaited
             if route.how == "async":
                 return asyncio.ensure_future(route.handler(call))  # type: ignore[arg-type]  # it is one of those

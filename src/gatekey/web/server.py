@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..protocols.message import Answer, Peer
-from .hot import Door, Quick
+from .hot import Door, Quick, at_once
 from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
 from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
@@ -190,11 +190,19 @@ class Protocol(HttpToolsProtocol):
             path = urllib.parse.unquote(path)
         method = self.parser.get_method().decode("ascii")
         route = self.app.route(method, path)
-        if route is None or (route.how != "inline" and len(self.tasks) >= CONNECTIONS):
+        if route is None:
             return None
+        size = len(path)
         for name, value in self.headers:
-            if name in _LONG or (name == b"content-length" and int(value) > self.app.largest(route)):
+            if name in _LONG:
                 return None
+            if name == b"content-length":
+                length = int(value)
+                if length > self.app.largest(route):
+                    return None
+                size += length
+        if len(self.tasks) >= CONNECTIONS and not at_once(route, size):  # those who asked and went, too, are still worked for
+            return None
         return Quick(route, method, path, url.query or b"", self.headers, bytearray())
 
     def _the_long_way(self) -> None:
