@@ -584,6 +584,7 @@ def _house(
     gauges = Gauges(authority, health)
     meter.levels = gauges.levels
     helpers = Agents(authority, standing, log)
+    clerk = Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log)))
     house = houses.House(
         authority=authority,
         standing=standing,
@@ -598,7 +599,7 @@ def _house(
         public_metrics=config.flag("public.metrics"),
         behind=Behind(authority, proxies, is_proxy) if (proxies := config.words("private.behind-proxy")) else None,
         agents=helpers,
-        api=Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log))),
+        api=clerk,
     )
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow, sights.follow]
     house.leaving += [helpers.end, house.seats.close]
@@ -618,7 +619,8 @@ def _house(
         house.seconds.append(certificate.look)
         health.add("certificate", certificate.check)
     house.seconds += [health.run, gauges.look, meter.write, sights.look]
-    house.endings += [log.write_waiting, sights.write, meter.end]  # what was counted since the last second, too: a counter that falls is read as a restart
+    # What was counted since the last second, too: a counter that falls is read as a restart.
+    house.endings += [clerk.end, log.write_waiting, sights.write, meter.end]
     ticker = Ticker(authority, _jobs(config))
     house.jobs.append(lambda: _tell_jobs(log, meter.counts, ticker.tick()))
     return speaking, house

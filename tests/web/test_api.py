@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from gatekey import app, config
 from gatekey.keys import material
 from gatekey.protocols.api import table
 from gatekey.protocols.api.asking import Route
 from gatekey.protocols.message import Answer, Call, Peer
-from gatekey.web import api
+from gatekey.web import api, limits, logs, metrics, seats
 from kit.described import CHECKS
 from kit.desk import Desk, csr, told
 from kit.servers import wait_until
@@ -201,6 +204,26 @@ def test_the_same_question_at_the_same_moment_is_answered_once(desk: Desk) -> No
     assert len(serials) == 1
     assert {one.code for one in answers if one.status != 201} <= {"idempotency-in-use", "device-has-one", "certificate-exists"}
     assert [one.serial for one in desk.authority.reads.by_holder("twin")] == list(serials)
+
+
+def test_what_is_being_written_at_the_end_is_written_before_the_ledger_is_closed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the answer any more: those who asked heard that it takes too long."""
+    monkeypatch.setattr(app, "SystemClock", lambda: desk.clock)
+    memory = limits.shared_memory
+    shared = app._Shared(memory(limits.Limits.size), b"s" * 16, memory(metrics.AREA), memory(seats.Seats.size(1)), 0, 1)
+    _, house = app._house(config.load(desk.authority.config.home), None, shared, logs.Log("info", io.StringIO()))
+    clerk = cast("api.Clerk", house.api)
+    clerk._gate = gate = cast("Any", Gathering(cast("Desk", SimpleNamespace(gate=clerk._gate))))
+    gate.open.clear()
+
+    async def ask() -> None:
+        clerk.answer(sign(desk, "ending"))
+        await asyncio.to_thread(wait_until, lambda: gate.batches, "the batch")
+
+    asyncio.run(ask())
+    threading.Timer(0.3, gate.open.set).start()
+    house.stop()
+    assert [one.state for one in desk.authority.reads.by_holder("ending")] == ["released"]
 
 
 def test_keys_are_made_beside_the_batches(desk: Desk) -> None:

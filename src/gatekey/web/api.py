@@ -51,7 +51,7 @@ class Clerk:
         return self._gate.caller(call)
 
     def answer(self, call: Call) -> asyncio.Future[Answer]:
-        """The answer to one call, when it is there. Never has an exception."""
+        """The answer to one call, when it is there; an exception only for a fault of our own."""
         loop = asyncio.get_running_loop()
         route = table.find(call.method, call.path)[0]
         if route is None or not route.issues:
@@ -63,6 +63,10 @@ class Clerk:
             return busy
         # A key that is made here may take a second (RSA); the others must not wait for it.
         return self._join(call) if b'"csr"' in call.body else loop.create_task(self._prepared(call))
+
+    def end(self) -> None:
+        """Waits until the batch that is being written is written, also when nobody waits for its answers any more: after this the ledger is closed."""
+        self._hand.shutdown()
 
     async def _prepared(self, call: Call) -> Answer:
         one = await asyncio.to_thread(self._gate.prepare, call)
