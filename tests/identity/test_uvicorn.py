@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,6 +216,29 @@ def test_a_trailer_is_no_header(place: Place, protocol: str) -> None:
                 seen = json.loads(answer.read() or b"{}") if answer.status == 200 else {"client": {"login": "", "groups": []}}
             assert (answer.status == 200) == bool(head)
             assert not seen["client"]["groups"]
+
+
+@pytest.mark.parametrize("protocol", ["h11", "gatekey.identity.uvicorn:Http"])
+@pytest.mark.parametrize("announced", ["content-length: {}", "transfer-encoding: chunked"])
+def test_a_body_is_no_question(place: Place, protocol: str, announced: str) -> None:
+    """HAProxy passes on the wish for another protocol; httptools then takes the body, which nobody in front has looked at, for the next question."""
+    said = "".join(f"{name}: {value}\r\n" for name, value in nginx_says(place.house.ann).items())
+    body = f"GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n{said}\r\n".encode()
+    head = f"POST / HTTP/1.1\r\nhost: app\r\nconnection: upgrade\r\nupgrade: other\r\n{announced.format(len(body))}\r\n\r\n".encode()
+    with serving(IdentityMiddleware(echo_asgi, trust="127.0.0.1"), http=protocol) as port:
+        for pause in (0, 0.3):
+            with socket.create_connection(("127.0.0.1", port), 5) as sock:
+                sock.settimeout(1)
+                sock.sendall(head)
+                time.sleep(pause)
+                answers = b""
+                with contextlib.suppress(OSError):
+                    sock.sendall(body)
+                    while part := sock.recv(65536):
+                        answers += part
+            assert b"HTTP/1.1 200" not in answers
+            assert answers.count(b"HTTP/1.1 ") <= 1
+        assert get(port, headers={**nginx_says(place.house.ann), "connection": "upgrade", "upgrade": "other"})[0] == 200
 
 
 def test_what_uvicorns_protocols_must_have() -> None:

@@ -29,10 +29,12 @@ class Telling:
         self.app = _Told(self.app, extensions(transport))
 
 
-class _HeadOnly:
-    """Mixin for uvicorn's httptools protocol, which takes what comes after a chunked body (trailers) for headers.
+class _Framed:
+    """Mixin for uvicorn's httptools protocol, which takes what comes after a chunked body (trailers) for headers, and some bodies for the next question.
 
-    A web server in front sets and deletes headers, and passes trailers on: whoever writes `X-Client-User` there must not be believed (RFC 9110 6.5.1).
+    A web server in front sets and deletes headers, and passes trailers and bodies on: whoever writes `X-Client-User` there must not be believed (RFC 9110
+    6.5.1). Beside the wish for another protocol (7.8) a body is left to that, which nobody speaks here: such a question is refused. Not that for a WebSocket,
+    where uvicorn speaks it: what follows is no HTTP any more.
     """
 
     _in_head = True
@@ -47,6 +49,11 @@ class _HeadOnly:
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        uvicorn: Any = self
+        if uvicorn.parser.should_upgrade() and not uvicorn._should_upgrade():  # noqa: SLF001  what it asks itself
+            announced = {name: value.strip(b"0 \t") for name, value in uvicorn.headers if name in (b"content-length", b"transfer-encoding")}
+            if any(announced.values()):
+                raise ValueError("a body beside the wish for another protocol")  # answered with 400, and the connection ends
         super().on_headers_complete()  # type: ignore[misc]  # as above
 
 
@@ -122,7 +129,7 @@ def _http() -> type:
         from uvicorn.protocols.http.h11_impl import H11Protocol  # the slower one; it keeps trailers apart by itself
 
         return type("Http", (Telling, H11Protocol), {"__module__": __name__})
-    return type("Http", (Telling, _HeadOnly, HttpToolsProtocol), {"__module__": __name__})
+    return type("Http", (Telling, _Framed, HttpToolsProtocol), {"__module__": __name__})
 
 
 def _websocket() -> type:
