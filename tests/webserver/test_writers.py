@@ -175,6 +175,20 @@ def test_an_upgrade_needs_a_certificate_too(shut: Door) -> None:
     refused(shut, None, path="/ws", headers=WEBSOCKET)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("wish", ["other", "websocket"])
+def test_no_body_goes_on_beside_the_wish_for_another_protocol(shut: Door, wish: str, chunked: bool) -> None:
+    """Uvicorn with httptools, for one, would take it for the next request, with headers that nobody has stripped."""
+    asked = len(shut.app.seen)
+    framed = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", "6")
+    body = "2\r\nab\r\n0" if chunked else "ab"
+    shut.visit(shut.ann, headers=(("Connection", "Upgrade"), ("Upgrade", wish), framed, ("X-End", f"1\r\n\r\n{body}")))
+    if shut.kind == "caddy" and chunked and wish == "websocket":
+        return  # it has no matcher for that; docs/identity.md says what the app's server must do
+    for told in shut.app.seen[asked:]:
+        assert not told.get("Upgrade") or "upgrade" not in (told.get("Connection") or "").lower(), told
+
+
 def test_the_certificate_asked_for_names_root_and_issuing(shut: Door) -> None:
     answer = shut.visit(shut.ann, tls="1.2")
     assert answer.heard is not None

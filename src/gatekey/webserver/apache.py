@@ -295,6 +295,8 @@ def _identity() -> str:
     RequestHeader unset Proxy early
     # "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
     RequestHeader set Connection close "expr=-n %{req:Connection} && ! %{req:Connection} =~ /^(close|upgrade|keep-alive|keep-alive, *upgrade)$/i"
+    # A wish for another protocol goes on for a WebSocket only, never with a body: some app servers take that for the next request, which nobody has checked.
+    RequestHeader unset Upgrade "expr=%{SERVER_PROTOCOL} != 'HTTP/1.1' || %{REQUEST_METHOD} != 'GET' || -n %{req:Content-Length} || -n %{req:Transfer-Encoding}"
 """
 
 

@@ -136,11 +136,22 @@ def _second_lock(site: Site) -> str:
 		# "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
 		@gatekey_hops not header_regexp Connection "(?i)^(close|upgrade|keep-alive|keep-alive, *upgrade)$"
 		request_header @gatekey_hops -Connection
+{_WISHES}
 		# Who is there, for the app. All but X-Client-User are percent-encoded UTF-8; Client-Cert is that of RFC 9440.
 {_identity()}
 """
 
 
+#: What is done with a wish for another protocol.
+_WISHES = """\
+		# It goes on for a WebSocket only, never with a body: some app servers take that for the next request, which nobody has checked.
+		@gatekey_wishes not {
+			protocol http/1.1
+			method GET
+			header_regexp Upgrade (?i)^websocket$
+			header !Content-Length
+		}
+		request_header @gatekey_wishes -Upgrade"""
 #: Headers of the client that the decision endpoint is not told.
 _KEPT = ("Cookie", "Authorization", "Referer", "Upgrade", "Connection", "Sec-*", "Content-*", "If-*", "Range", "Expect", "X-Forwarded-*")
 #: Headers in which the decision endpoint is asked: never taken from a client.
@@ -179,6 +190,7 @@ def _asked(site: Site) -> str:
 		# "Connection: X-Client-User" would ask the proxy to leave that header out (RFC 9110 7.6.1).
 		@gatekey_hops not header_regexp Connection "(?i)^(close|upgrade|keep-alive|keep-alive, *upgrade)$"
 		request_header @gatekey_hops -Connection
+{_WISHES}
 
 		# The second lock, at every request: also on resumed sessions and open connections. No answer, or a strange one, is a no.
 		# This is `forward_auth`, written out for the sake of the pages.

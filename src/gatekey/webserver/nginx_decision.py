@@ -61,10 +61,10 @@ map "$ssl_client_verify/$gatekey_decided_why" $gatekey_decided_sentence {{
 {sentences}\
 }}
 
-# WebSockets: "Connection: upgrade" goes on to the app only with an upgrade.
-map $http_upgrade $gatekey_decided_connection {{
-    default upgrade;
-    "" "";
+# "Connection: upgrade" goes on to the app only for a WebSocket, and never with a body: some app servers take it for the next request, unchecked.
+map "$server_protocol/$http_upgrade/$http_content_length/$http_transfer_encoding" $gatekey_decided_connection {{
+    default "";
+    "~*^HTTP/1.1/websocket/0?/$" upgrade;
 }}
 map $server_port $gatekey_decided_port {{
     default ":$server_port";
