@@ -67,7 +67,7 @@ CLIENT = Shape(
         Field("groups", "texts", "puts the person into these groups", most=64),
         Field("profile", "text", "under which words (default client)", most=64),
         _DAYS,
-        Field("csr", "lines", "the person's own request (PEM): only its public key is taken", most=_MOST_PEM),
+        Field("csr", "lines", "the person's own request (PEM): only its public key is taken", most=_MOST_PEM, least=1),
         _KEY_TYPE,
         _FOR,
     ),
@@ -79,7 +79,7 @@ SERVER = Shape(
         Field("ips", "texts", "addresses of the server", most=64),
         Field("profile", "text", "under which words (default server)", most=64),
         _DAYS,
-        Field("csr", "lines", "the server's own request (PEM): only its public key is taken", most=_MOST_PEM),
+        Field("csr", "lines", "the server's own request (PEM): only its public key is taken", most=_MOST_PEM, least=1),
         _KEY_TYPE,
     ),
 )
@@ -96,7 +96,7 @@ RENEW = Shape(
     "RenewRequest",
     (
         Field("new_key", "flag", "make a new key here; otherwise the same key is certified again"),
-        Field("csr", "lines", "certify the key of this request; its names are not taken", most=_MOST_PEM),
+        Field("csr", "lines", "certify the key of this request; its names are not taken", most=_MOST_PEM, least=1),
         _DAYS,
         _KEY_TYPE._replace(about="with new_key: the kind of key (default: as before)"),
         _FOR._replace(about="with new_key: what the file with the key is opened on (default any; pem for machines)"),
