@@ -56,10 +56,9 @@ def test_a_request_that_came_with_its_private_key(desk: Desk) -> None:
     assert desk.ask("boss", "POST", "/v1/certificates/client", {"login": "bob", "csr": csr("bob") + csr("carl")}).code == "several-requests"
 
 
-@pytest.mark.parametrize("path", ["client", "server", "ann/renew"])
-def test_an_empty_request_is_none(quiet: Desk, path: str) -> None:
+@pytest.mark.parametrize(("path", "said"), [("client", {"login": "eve"}), ("server", {"hosts": ["a.example"]}), ("ann/renew", {"new_key": True})])
+def test_an_empty_request_is_none(quiet: Desk, path: str, said: dict[str, Any]) -> None:
     """Whoever sends one has a key: that another is made here would be a surprise, and its making keep back all who are asked for with it."""
-    said = {"client": {"login": "eve"}, "server": {"hosts": ["a.example"]}, "ann/renew": {"new_key": True}}[path]
     told = quiet.ask("boss", "POST", f"/v1/certificates/{path}", {**said, "csr": ""})
     assert (told.status, told.code) == (400, "bad-request")
     assert "csr: must not be empty" in told.json["title"]

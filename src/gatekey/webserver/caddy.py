@@ -151,7 +151,13 @@ _WISHES = """\
 			header_regexp Upgrade (?i)^websocket$
 			header !Content-Length
 		}
-		request_header @gatekey_wishes -Upgrade"""
+		request_header @gatekey_wishes -Upgrade
+		# A chunked body has no header here that could be looked for. Of such a one a single byte goes on, and the connection ends.
+		@gatekey_websocket header Upgrade *
+		request_body @gatekey_websocket {
+			max_size 1
+		}"""
+
 #: Headers of the client that the decision endpoint is not told.
 _KEPT = ("Cookie", "Authorization", "Referer", "Upgrade", "Connection", "Sec-*", "Content-*", "If-*", "Range", "Expect", "X-Forwarded-*")
 #: Headers in which the decision endpoint is asked: never taken from a client.
