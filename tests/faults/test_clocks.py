@@ -141,6 +141,7 @@ def test_a_revocation_of_a_time_to_come_holds_now(admin: Administrator, wrong: i
     with clock(admin) as authority:
         leaf = read_certificate(authority.ledger.der(authority.reads.by_holder("ann")[0].id))
         assert not verify(authority, leaf, [], at=authority.now()).ok
+        assert not verify(authority, leaf, [], at=authority.now() - 1).ok, "the clock may go on between the question and the look"
         assert verify(authority, leaf, [], at=authority.now() - 60).ok, "it was good then"
         unhold(authority, authority.reads.by_holder("bob")[0].id)
     admin("verify", "bob.crt")

@@ -50,11 +50,11 @@ def test_nothing_is_open(kind: str, tmp_path: Path) -> None:
             )  # fmt: skip
             report = check.run(target, identities, now=int(time.time()), entropy=SystemEntropy(), revoke=take)
     words = "\n".join(f"{o.number} {o.verdict}: {o.said} <- {o.request}" for o in report.outcomes if o.verdict != "pass")
-    assert report.opened == (), words
+    assert (report.opened, report.shut) == ((), ()), words
     assert set(report.unsure) == UNTOLD[kind], words
 
 
-@pytest.mark.parametrize(("kind", "verdict"), [("nginx", "open"), ("apache", "cannot-tell"), ("haproxy", "open"), ("caddy", "cannot-tell")])
+@pytest.mark.parametrize(("kind", "verdict"), [("nginx", "shut"), ("apache", "cannot-tell"), ("haproxy", "shut"), ("caddy", "cannot-tell")])
 def test_a_service_that_cannot_be_asked_is_named(kind: str, verdict: str, tmp_path: Path) -> None:
     """Our own 503 is no app that is down, and nobody was let in. Apache and Caddy answer alike for both, so it cannot be told."""
     with service(tmp_path) as s, s.admin.open() as authority:

@@ -109,6 +109,7 @@ def test_with_one_certificate_and_with_none(kind: str, tmp_path: Path) -> None:
         some = knocked(d, Identities(good=identity(d.ann, "the good certificate")))
         none = knocked(d, Identities())
     assert some.opened == none.opened == RESUMES.get(kind, ()), words(some) + words(none)
+    assert some.shut == none.shut == ()
     needs_more = {5, 6, 27, 28, 32, 33, 34}
     assert set(some.unsure) == (UNTOLD[kind] - {8}) | needs_more | {21} | ({7} if kind in RESUMES else set()), words(some)
     assert set(none.unsure) == (UNTOLD[kind] | needs_more | {2, 7, 8, 21, 22, 25, 36}) - set(none.opened), words(none)
@@ -121,6 +122,6 @@ def test_where_only_some_groups_may_enter(kind: str, tmp_path: Path) -> None:
     with door(kind, tmp_path, same_port=True, groups=("staff",)) as d:
         ann = knocked(d, Identities(good=identity(d.ann, "ann's certificate")), only=("2", "19", "22"))
         carl = knocked(d, Identities(good=identity(d.carl, "carl's certificate")), only=("2",))
-    assert ann.opened == ann.unsure == (), words(ann)
+    assert ann.opened == ann.shut == ann.unsure == (), words(ann)
     assert (carl.opened, carl.shut) == ((), (2,))
     assert "groups" in carl.outcomes[0].said

@@ -13,6 +13,9 @@ from ..x509.path import CHECKS, Finding, Verdict, validate
 if TYPE_CHECKING:
     from .authority import Authority
 
+#: An instant not longer ago than this is now: who asks about now has read the clock before we do (seconds).
+_ASKED_LATELY = 5
+
 
 def verify(authority: Authority, leaf: Certificate, others: list[Certificate], *, at: int, purpose: str = "client") -> Verdict:
     """Judges `leaf` at the instant `at` (POSIX seconds) as our web servers ("client") or browsers ("server") would. `others`: what came along with it."""
@@ -33,7 +36,7 @@ def _revocation(authority: Authority, leaf: Certificate, at: int) -> tuple[Findi
         if record.state == ABANDONED or record.fingerprint != leaf.fingerprint:
             return (Finding("revocation", "not-ours", subject, "its serial is ours, but this certificate never left us"),)
         # A clock that was ahead may have put the revocation into the future; it holds now all the same.
-        if record.revoked_at is not None and (record.revoked_at <= at or at >= authority.now()):
+        if record.revoked_at is not None and (record.revoked_at <= at or at >= authority.now() - _ASKED_LATELY):
             word = "on hold" if record.revoked_reason == "certificate-hold" else "revoked"
             facts = {"at": record.revoked_at, "reason": record.revoked_reason}
             return (Finding("revocation", "revoked", subject, f"it is {word} since {iso(record.revoked_at)} ({record.revoked_reason})", facts),)
