@@ -226,7 +226,7 @@ def test_a_body_is_no_question(place: Place, protocol: str, announced: str) -> N
     body = f"GET / HTTP/1.1\r\nhost: app\r\nconnection: close\r\n{said}\r\n".encode()
     head = f"POST / HTTP/1.1\r\nhost: app\r\nconnection: upgrade\r\nupgrade: other\r\n{announced.format(len(body))}\r\n\r\n".encode()
     with serving(IdentityMiddleware(echo_asgi, trust="127.0.0.1"), http=protocol) as port:
-        for pause in (0, 0.3):
+        for pause in (0, 0.3):  # in one read with the head, and in another
             with socket.create_connection(("127.0.0.1", port), 5) as sock:
                 sock.settimeout(1)
                 sock.sendall(head)

@@ -131,15 +131,10 @@ def issue_each(authority: Authority, batch: Sequence[Asked]) -> list[Outcome]:
         known = met(authority, [(asked.request, asked.holder) for asked in batch])  # 1, as far as the ledger is asked
     except GatekeyError as refused:
         return [Outcome(refused=refused)] * len(batch)
-    done = together([_drafted(authority, asked, now, known, said.append) for asked, said in zip(batch, notes, strict=True)])  # 1 to 3
+    done = together([_drafted(authority, asked, now, known, signers, said.append) for asked, said in zip(batch, notes, strict=True)])  # 1 to 3
     for place, (asked, drafted, said) in enumerate(zip(batch, done, notes, strict=True)):
-        try:
-            if isinstance(drafted, GatekeyError):
-                raise drafted
-            if drafted.issuer not in signers:
-                signers[drafted.issuer] = authority.signer(drafted.issuer)  # a key that is away or a wrong passphrase: before anything is recorded
-        except GatekeyError as refused:
-            outcomes[place] = Outcome(refused=refused, notes=tuple(said))
+        if isinstance(drafted, GatekeyError):
+            outcomes[place] = Outcome(refused=drafted, notes=tuple(said))
         else:
             drafts.append(_Drafted(place, drafted, asked, tuple(said)))
     if drafts:
@@ -147,16 +142,19 @@ def issue_each(authority: Authority, batch: Sequence[Asked]) -> list[Outcome]:
     return outcomes
 
 
-def _drafted(authority: Authority, asked: Asked, now: int, known: Met, say: Say) -> Steps[Draft | GatekeyError]:
-    """Steps 1 to 3 of one of a batch: the draft, or why there is none."""
+def _drafted(authority: Authority, asked: Asked, now: int, known: Met, signers: dict[str, Signer], say: Say) -> Steps[Draft | GatekeyError]:
+    """Steps 1 to 3 of one of a batch: the draft, or why there is none. Its issuer is among the `signers` then."""
     try:
         plan = decide_for(authority, asked.request, asked.holder, now, alone=asked.alone, constraints=asked.constraints, known=known)
         for note in plan.notes:
             say(note)
         yield
-        return (yield from draft(authority, asked.request, plan, say))
+        drafted = yield from draft(authority, asked.request, plan, say)
+        if drafted.issuer not in signers:
+            signers[drafted.issuer] = authority.signer(drafted.issuer)  # a key that is away or a wrong passphrase: before anything is recorded
     except GatekeyError as refused:
         return refused
+    return drafted
 
 
 def _record(authority: Authority, drafts: list[_Drafted], signers: dict[str, Signer], outcomes: list[Outcome]) -> None:
