@@ -424,7 +424,7 @@ def test_the_answer_that_is_owed_comes_before_the_end(tell: Tell) -> None:
     tell(story)
 
 
-def test_no_body_is_taken_for_a_question(tell: Tell) -> None:
+def test_no_body_is_taken_for_a_question(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
     """Beside the wish for another protocol the parser leaves a body alone; and whatever follows such a wish is not answered, but the connection ends."""
 
     async def story(line: Line) -> None:
@@ -444,6 +444,7 @@ def test_no_body_is_taken_for_a_question(tell: Tell) -> None:
 
     line = tell(story)
     assert line.counts["gatekey_refused_connections", "private", "upgrade"] == 2
+    assert not [record for record in caplog.records if "WebSocket" in record.getMessage()], "nobody is advised to install anything"
     assert line.asgi == ["/now", "/v1/certificates/sign"]
 
 

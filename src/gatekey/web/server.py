@@ -273,6 +273,9 @@ class Protocol(HttpToolsProtocol):
             # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
             self.loop.call_later(LINGER, self.transport.close)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: strangers ask for it, and uvicorn would advise to install a library, of which we have no use."""
+
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP. Said at once, it would be taken for the answer that is owed, and that would be lost."""
         if self.owes:
