@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CONNECTIONS, PER_SECOND = 16, 2500
+CONNECTIONS, PER_SECOND = 16, 4000
 AIM, PART = 1500, 0.25
 PASSPHRASE = "a passphrase that stands in a file"
 SRC = Path(__file__).parent.parent / "src"
