@@ -28,7 +28,7 @@ class _Talk(socketserver.StreamRequestHandler):
                 self.server.letters.append(message_from_bytes(text))  # type: ignore[attr-defined]  # set by MailServer
                 self.say(b"250 taken")
             elif verb == b"RCPT" and any(one in line.decode() for one in self.server.refused):  # type: ignore[attr-defined]
-                self.say(b"550 nobody here")
+                self.say(self.server.refusal.encode())  # type: ignore[attr-defined]  # set by MailServer
             elif verb == b"QUIT":
                 self.say(b"221 bye")
                 return
@@ -42,7 +42,7 @@ class _Talk(socketserver.StreamRequestHandler):
 class MailServer(socketserver.ThreadingTCPServer):
     """Listens on loopback until the block ends. `letters`: all that came; `talks`: how many conversations began.
 
-    `refused`: addresses that nobody has here. `silent`: takes connections and says nothing.
+    `refused`: addresses that nobody has here; `refusal`: what is said of them. `silent`: takes connections and says nothing.
     """
 
     daemon_threads = True
@@ -53,6 +53,7 @@ class MailServer(socketserver.ThreadingTCPServer):
         self.letters: list[Message] = []
         self.talks = 0
         self.refused: tuple[str, ...] = ()
+        self.refusal = "550 nobody here"
         self.silent = False
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..authority import access, jobs
-from ..errors import GatekeyError, Unavailable
+from ..errors import GatekeyError, Refused, Unavailable
 from ..model.instants import DAY, day
 from ..model.mail import Mail
 
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from ..model.holder import Holder
     from ..model.record import CertificateRecord
 
-#: Seconds after which a round begins no further message of a way. The last one may take a minute more (outgoing.mail.WHOLE): together far below the lease.
+#: Seconds after which a round begins no further message of a way. The last one may be two letters of a minute (outgoing.mail.WHOLE): together below the lease.
 ROUND = 45
 #: Certificates in one letter to the administrators; the rest stands in the next one.
 TOGETHER = 200
 
 
 class Mailer(Protocol):
-    """Hands in one message dated `at` (POSIX seconds). Raises Unavailable when no other would be taken either, Refused when it is this one."""
+    """Hands in one message dated `at` (POSIX seconds). Raises Unavailable when no other would be taken either, Refused when it is this one.
+
+    `mail-refused` says that this one never will be.
+    """
 
     def send(self, mail: Mail, *, at: int) -> None: ...
 
@@ -73,7 +76,8 @@ def remind(authority: Authority, mailer: Mailer | None, events: Events | None, d
     """Tells everybody whose certificate ends soon and has no successor: once at 30, at 14 and at 3 days (or what is configured), where that is less than half
     of its life.
 
-    A letter goes to the holder. What holders without an e-mail address have stands in one letter to `administrator`, or to all administrators with an address.
+    A letter goes to the holder. What holders without an e-mail address have stands in one letter to `administrator`, or to all administrators with an address;
+    so does what a holder has whose address the mail server refuses for good, in a letter of its own.
     Mail and webhook are noted and sent each for itself: what one of them has taken is not sent again because the other was away. Raises Unavailable when
     something was not sent; it stays due.
     """
@@ -88,7 +92,7 @@ def remind(authority: Authority, mailer: Mailer | None, events: Events | None, d
             letters += [(to, alone[start : start + TOGETHER]) for start in range(0, len(alone), TOGETHER)]
         else:
             nobody = len(alone)
-        made = [Message(about, functools.partial(_write, authority, mailer, email, about)) for email, about in letters]
+        made = [Message(about, functools.partial(_write, authority, mailer, email, about, administrator)) for email, about in letters]
         rounds.append(_hand_over(authority, "mail", made))
     if events:
         told = [Message([one], functools.partial(_tell, authority, events, one)) for one in _untold(authority, "webhook", found)]
@@ -185,10 +189,16 @@ def _tell(authority: Authority, events: Events, one: Ending) -> None:
     events.send({**told, "not_after": record.not_after, "days_left": one.left // DAY}, at=authority.now())
 
 
-def _write(authority: Authority, mailer: Mailer, to: str, about: Sequence[Ending]) -> None:
-    own = about[0].holder.email and about[0].holder.kind == "person"
-    name = authority.config.name
-    mailer.send(letter(about[0], name) if own else notice(about, to, name), at=authority.now())
+def _write(authority: Authority, mailer: Mailer, to: str, about: Sequence[Ending], administrator: str) -> None:
+    holder, name, now = about[0].holder, authority.config.name, authority.now()
+    mail = letter(about[0], name) if holder.email and holder.kind == "person" else notice(about, to, name)
+    try:
+        mailer.send(mail, at=now)
+    except Refused as problem:
+        instead = administrator or _administrators(authority)
+        if problem.code != "mail-refused" or not holder.email or instead in ("", to):
+            raise
+        mailer.send(notice(about, instead, name, problem.message), at=now)
 
 
 def letter(one: Ending, authority: str) -> Mail:
@@ -207,14 +217,18 @@ This message was written by a program.
     return Mail(one.holder.email, f"{authority}: your certificate ends {one.when}", text)
 
 
-def notice(about: Sequence[Ending], to: str, authority: str) -> Mail:
-    """The letter to those who look after machines, and after everybody without an address: whose certificates end, and what to type."""
+def notice(about: Sequence[Ending], to: str, authority: str, unreached: str = "") -> Mail:
+    """The letter to those who look after machines, and after everybody whom no letter reaches: whose certificates end, and what to type.
+
+    `unreached`: why the letter to the holder was not taken.
+    """
     first = about[0]
     what = f"the certificate of {first.record.title} ends {first.when}" if len(about) == 1 else f"{len(about)} certificates end soon"
     rows = "\n".join(_row(one) for one in about)
-    without = next((one.holder.login for one in about if not one.holder.email), "")
+    without = next((one.holder.login for one in about if unreached or not one.holder.email), "")
+    why = f"The holder does not know, for {unreached}" if unreached else "Who has no e-mail address is told of here"
     address = f"""
-Who has no e-mail address is told of here; this gives one:
+{why}; this gives {"another" if unreached else "one"}:
     gatekey people set {shlex.quote(without)} --email ADDRESS
 """ if without else ""  # fmt: skip
     text = f"""Hello,

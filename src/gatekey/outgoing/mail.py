@@ -42,7 +42,8 @@ class Smtp:
     def send(self, mail: Mail, *, at: int) -> None:
         """Hands one message in. `at`: its date, POSIX seconds.
 
-        Raises Unavailable when the server cannot be reached or takes nothing now, Refused when it is this message or its recipient that it does not take.
+        Raises Unavailable when the server cannot be reached or takes nothing now, Refused when it is this message or its recipient that it does not take:
+        `mail-refused` for good, `mail-deferred` for now (RFC 5321 4.2.1).
         """
         message = EmailMessage(policy=SMTP)
         message["From"] = self._server.sender
@@ -83,10 +84,19 @@ def _hand_in(smtp: smtplib.SMTP, message: EmailMessage, host: str) -> None:
     try:
         smtp.send_message(message)
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError, ValueError) as error:
-        answers = error.recipients.values() if isinstance(error, smtplib.SMTPRecipientsRefused) else [(getattr(error, "smtp_code", 0), b"")]
+        answers = _answers(error)
         if any(code == 421 for code, _ in answers):  # RFC 5321 3.8: the server closes the connection, to everybody
             raise
-        raise Refused("mail-refused", f"the mail server {host} refuses the message to {message['To']}: {error}", hint="it is tried again") from error
+        how = "mail-deferred" if any(400 <= code < 500 for code, _ in answers) else "mail-refused"
+        why = "; ".join(f"{code} {text.decode(errors='replace')}" for code, text in answers) or str(error)
+        raise Refused(how, f"the mail server {host} refuses the message to {message['To']}: {why}", hint="it is tried again") from error
+
+
+def _answers(error: Exception) -> list[tuple[int, bytes]]:
+    """What the server said, code and text; nothing when smtplib did not ask it."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return list(error.recipients.values())
+    return [(error.smtp_code, error.smtp_error)] if isinstance(error, smtplib.SMTPDataError) and isinstance(error.smtp_error, bytes) else []
 
 
 class _Watched(smtplib.SMTP):
