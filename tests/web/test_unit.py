@@ -1,13 +1,9 @@
-"""The lines of docs/service.md that make a systemd service out of a home, and what `serve --unit` says while something is missing."""
+"""The unit and the sockets of the service, and what `serve --unit` says while something is missing. tests/interop/test_systemd.py runs them."""
 
 from __future__ import annotations
 
 import configparser
 import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +12,8 @@ from gatekey import app, config
 from gatekey.errors import Misconfigured
 from gatekey.web import unit as units
 from kit import administrator
-from kit.administrator import COMMAND, SRC
-from kit.servers import free_port, wait_until
 from kit.service import configure
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "service.md"
 SECRET = b"a passphrase for the tests"
 
 
@@ -136,7 +129,7 @@ def test_sockets_are_of_the_group_that_web_servers_join_and_outlive_the_service(
     assert (service["Group"], service["RuntimeDirectory"], service["RuntimeDirectoryPreserve"]) == ("gatekey", "gatekey", "yes")
 
 
-# The page
+# The passphrase
 
 
 def test_a_credential_of_systemds_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,76 +142,3 @@ def test_a_credential_of_systemds_is_taken(tmp_path: Path, monkeypatch: pytest.M
     assert raised.value.code == "passphrase-exposed"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert app.passphrase_from(app.passphrase_file(None, None) or Path()) == SECRET
-
-
-def blocks(heading: str) -> list[str]:
-    """The sh blocks below a heading."""
-    section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_the_lines_of_the_page_lead_to_a_running_service(tmp_path: Path) -> None:
-    """As they stand there, in a root of their own. systemd and the other user are played, all else is done; then what the unit says is run."""
-    root, bin_ = tmp_path / "root", tmp_path / "bin"
-    for folder in (bin_, root / "var/lib", root / "srv", root / "etc/systemd/system", root / "ann"):
-        folder.mkdir(parents=True)
-    home = root / "ann/.local/share/gatekey"
-    app.create_authority(home, app.Founding("Kitty"), passphrase=lambda: SECRET).close()
-    public = free_port()
-    configure(home, {"public": {"listen": f"127.0.0.1:{public}"}, "private": {"listen": ""}, "service": {"workers": 1}})
-    toml = home / "gatekey.toml"
-    toml.write_text(f'publish = "{root}/srv/gatekey/published"\n' + toml.read_text())
-
-    # Nothing may go beyond that root, whoever runs the tests: not where the printed socket units say that they belong, either.
-    ids, call = f"{os.geteuid()}:{os.getegid()}", f'{sys.executable} -c "from gatekey.cli import main; main()"'
-    played = {
-        "useradd": 'echo "useradd $*" >> "$PLAYED"', "systemctl": 'echo "systemctl $*" >> "$PLAYED"', "systemd-ask-password": f"echo '{SECRET.decode()}'",
-        "runuser": 'shift 3; exec "$@"', "gatekey": f'{call} "$@" | sed "s|^# /etc/|# {root}/etc/|"',
-        "chown": f'[ "$2" = gatekey:gatekey ] && exec {shutil.which("chown")} -R {ids} "$3"',
-        "install": f'exec {shutil.which("install")} $(echo "$@" | sed "s/-o gatekey -g gatekey/-o {os.geteuid()} -g {os.getegid()}/")',
-    }  # fmt: skip
-    for name, script in played.items():
-        (bin_ / name).write_text(f"#!/bin/sh\n{script}\n")
-        (bin_ / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "HOME": str(root / "ann"), "PYTHONPATH": str(SRC), "PLAYED": str(tmp_path / "played")}
-    environment.pop("XDG_DATA_HOME", None)
-    said = ""
-    for block in blocks("As a systemd service"):
-        text = re.sub(r"(?<![\w.])/(var/lib|etc|srv)/", rf"{root}/\1/", block)
-        done = subprocess.run(["sh", "-eu", "-c", text], env=environment, cwd=root, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
-        said += done.stderr
-
-    place, etc = root / "var/lib/gatekey", root / "etc"
-    assert not home.exists()
-    assert place.stat().st_mode & 0o777 == 0o700
-    assert (etc / "gatekey/passphrase").stat().st_mode & 0o777 == 0o600
-    assert (etc / "gatekey/passphrase").read_bytes().strip() == SECRET
-    assert (root / "srv/gatekey/published").is_dir()
-    assert "does not reach" not in said
-    assert sorted(file.name for file in (etc / "systemd/system").iterdir()) == ["gatekey-public.socket", "gatekey.service"]
-    told = (tmp_path / "played").read_text().splitlines()
-    assert told[0].startswith("useradd --system --user-group")
-    assert "systemctl enable --now gatekey" in told
-
-    service = parsed((etc / "systemd/system/gatekey.service").read_text())["Service"]
-    words = service["ExecStart"].split()
-    assert words[1:] == ["--home", str(place), "serve"]
-    credentials = tmp_path / "credentials"
-    credentials.mkdir()
-    shutil.copy(etc / "gatekey/passphrase", credentials / "gatekey-passphrase")
-    (credentials / "gatekey-passphrase").chmod(0o440)
-    log = tmp_path / "log"
-    running = environment | {"CREDENTIALS_DIRECTORY": str(credentials)}
-    with log.open("wb") as out:
-        process = subprocess.Popen([*COMMAND, *words[1:]], env=running, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    try:
-        wait_until(lambda: '"ready"' in log.read_text() or process.poll() is not None, "the service", 60)
-        assert process.poll() is None, log.read_text()
-        wait_until((root / "srv/gatekey/published/manifest.json").exists, "the published folder")
-        process.terminate()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait(10)

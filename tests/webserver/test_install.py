@@ -122,6 +122,18 @@ def test_twice_changes_nothing(machine: Machine) -> None:
     assert {k: v for k, v in machine.snapshot().items() if "/bundle/" not in k} == {k: v for k, v in before.items() if "/bundle/" not in k}
 
 
+def test_a_bundle_that_an_agent_keeps_is_left_to_it(machine: Machine) -> None:
+    """The authority's own may be newer than what it publishes, and an agent takes nothing that is older than what is there."""
+    first = machine.install()
+    assert not first.kept
+    folder = Path(first.bundle)
+    folder.with_name("bundle.agent.json").write_text("{}")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    machine.bundle["people.json"] = b"{}"
+    assert machine.install().kept
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_a_second_site_shares_what_is_shared(machine: Machine) -> None:
     machine.install()
     done = machine.install(host="public.example", groups=("staff",))

@@ -148,8 +148,9 @@ def bundle(session: Session, out: Path | None, force: bool, timer: bool, reload:
 
 def _timer(session: Session, out: Path | None, reload: str | None) -> str:
     from .. import config
-    from ..web.unit import credential
+    from ..web.unit import credential, needed
 
+    about = config.load(session.place)
     home, folder = session.place.absolute(), (out or Path("/etc/gatekey/bundle")).absolute()
     command = " ".join(_unit_word(str(word)) for word in (Path(sys.argv[0]).absolute(), "--home", home, "bundle", "--out", folder))
     # Read-only homes would shut the service out of a ledger or a folder that lies in one.
@@ -158,12 +159,13 @@ def _timer(session: Session, out: Path | None, reload: str | None) -> str:
         "# /etc/systemd/system/gatekey-bundle.service",
         "[Unit]",
         "Description=Gatekey: renew the bundle for the web server",
+        *needed(about),
         "",
         "[Service]",
         "Type=oneshot",
         f"ExecStart={command}",
         *([f"ExecStartPost=/usr/bin/systemctl reload {_unit_word(reload)}"] if reload else []),
-        *credential(config.load(session.place)),
+        *credential(about),
         "NoNewPrivileges=yes",
         "ProtectSystem=yes",
         f"ProtectHome={'no' if in_a_home else 'read-only'}",

@@ -152,7 +152,7 @@ def _install(session: Session, server: str, site: Site, folder: Path, program: l
     done = install.install(server, site, folder, bundle.make(session.authority(writing=True)).contents, program=tuple(program))
     if session.json:
         told = {"written": list(done.written), "notes": list(done.notes), "said": done.said, "reload": list(done.reload)}
-        say.as_json({**told, "bundle": done.bundle, "first": done.first})
+        say.as_json({**told, "bundle": done.bundle, "kept": done.kept, "first": done.first})
         return
     if done.first:
         session.words(done.first)
@@ -162,7 +162,8 @@ def _install(session: Session, server: str, site: Site, folder: Path, program: l
         session.words(f"note: {note}")
     if done.said:
         session.words(done.said)
-    session.words(f"{server} reads the bundle in {done.bundle}: for gatekey agent that is the target")
+    whose = "gatekey agent keeps it, so it was left as it is" if done.kept else "for gatekey agent that is the target"
+    session.words(f"{server} reads the bundle in {done.bundle}: {whose}")
     if done.first:
         session.words(f"the server's own checker takes it with that line; until it is there, nothing of this counts; then: {shlex.join(done.reload)}")
         return

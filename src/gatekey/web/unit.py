@@ -33,6 +33,7 @@ def unit(config: Config) -> str:
         f"Description=Gatekey, the authority {config.name.translate({10: 32, 13: 32, 37: '%%'})}",
         "Wants=network-online.target",
         "After=network-online.target time-sync.target",
+        *needed(config),
         "",
         "[Service]",
         "Type=notify",
@@ -97,6 +98,11 @@ def credential(config: Config) -> list[str]:
         return []
     said = "# The passphrase of the keys: one line, root:root 0600. systemd hands it to the service and to nobody else."
     return [said, f"LoadCredential=gatekey-passphrase:{PASSPHRASE}"]
+
+
+def needed(config: Config) -> list[str]:
+    """The line of the section Unit that names a missing passphrase: systemd itself says "Protocol error" of a credential without a file."""
+    return [f"AssertPathExists={PASSPHRASE}"] if credential(config) else []
 
 
 def lacking(config: Config, number: Callable[[str], int | None] | None = None) -> list[str]:

@@ -353,7 +353,7 @@ def serve(agent: Agent, source: Source, notify: Callable[[str], None]) -> int:
             problem = agent.settle()
             tell(agent.status, source)
             failed = failed + 1 if problem else 0
-            notify(f"READY=1\nWATCHDOG=1\nSTATUS={agent.status.health}: revocation {agent.status.serving_number} is in force\n")
+            notify(f"READY=1\nWATCHDOG=1\nSTATUS={agent.status.sentence}\n")
             pause = min(FIRST_PAUSE * 2 ** min(failed - 1, 16), LONGEST_PAUSE) if failed else float(statuses.ALIVE)
             if failed > 2:
                 signals.rest(min(pause, FIRST_PAUSE))  # a source that never holds still is no reason to hurry

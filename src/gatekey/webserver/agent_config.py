@@ -118,10 +118,15 @@ def parse(text: str, path: Path) -> Config:
         roots=frozenset(map(fingerprint, _listed(data.get("root", [])))),
         warn=parse_span(data.get("warn", "10d")),
         timeout=parse_span(data.get("timeout", "60s")),
-        status=Path(data.get("status", target.with_name(f"{target.name}.agent.json"))),
+        status=Path(data.get("status", status_of(target))),
         runtime=Path(data["runtime"]) if "runtime" in data else None,
         probe=tuple(data.get("probe", ())),
     )
+
+
+def status_of(target: Path) -> Path:
+    """Where an agent that keeps this folder writes its status, unless it is told otherwise."""
+    return target.with_name(f"{target.name}.agent.json")
 
 
 def _is_url(source: str) -> bool:

@@ -17,6 +17,8 @@ CHAIN, CRLS, PEOPLE, MANIFEST = "people-chain.pem", "all.crl.pem", "people.json"
 PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Characters of a command's output that are repeated to a person.
 MOST_WORDS = 2000
+#: What systemd tells the agent alone.
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 #: More changes than these are left to the reload: each is a command on HAProxy's socket, and a command line has 16 KiB.
 MOST_LIVE = 1000
 
@@ -104,10 +106,11 @@ def ran(words: tuple[str, ...], timeout: float) -> tuple[int, str]:
 
     path = program(words)
     try:
-        # A session of its own: what the command has started dies with it when the time is up.
+        # A session of its own: what the command has started dies with it when the time is up. What speaks to systemd (`caddy reload`) must not speak for us.
         process = subprocess.Popen(
-            [path, *words[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", start_new_session=True
-        )
+            [path, *words[1:]], env={name: value for name, value in os.environ.items() if name not in _OURS},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", start_new_session=True,
+        )  # fmt: skip
     except OSError as error:
         raise Unavailable("server-command", f"{path} cannot be started: {error.strerror}", hint="look at its permissions") from error
     with process:

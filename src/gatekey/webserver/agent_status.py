@@ -63,6 +63,11 @@ class Status(NamedTuple):
         return "error" if self.problem else "warning" if self.warning else "ok" if self.serving_number >= 0 else "starting"
 
     @property
+    def sentence(self) -> str:
+        """The whole of it in a line."""
+        return f"{self.health}: {f'revocation {self.serving_number}' if self.serving_number >= 0 else 'nothing yet'} is in force"
+
+    @property
     def memory(self) -> Memory:
         return Memory(frozenset(self.roots), self.number, self.made_at, {crl.key: crl.number for crl in self.crls})
 

@@ -6,6 +6,7 @@ Caddy looks up its maps one line after the other and builds them anew at every r
 from __future__ import annotations
 
 import re
+import shlex
 
 from ..model import headers
 from . import page as refused
@@ -33,6 +34,7 @@ def configuration(site: Site) -> Configuration:
         lock,
         f"Caddy resumes TLS sessions and a Caddyfile has no word against it: that lets nobody in, because {asked} asked at every request",
         f"the first line of the Caddyfile must be `import {folder}/gatekey-global.caddy` (or have its options), then `import {file}`",
+        f"the user that Caddy runs as must be able to read {site.key}: chgrp caddy {shlex.quote(site.key)} && chmod 640 {shlex.quote(site.key)}",
     ]
     if not site.decision and max(site.revoked, site.people) > LINES_MOST:
         notes.append(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .. import files
 from ..errors import Misconfigured, Refused
 from . import nginx, writers
+from .agent_config import status_of
 from .running import Running, included, mended, read_files, read_running, relocated, with_include
 from .site import Configuration, Site, address, checked
 
@@ -35,7 +36,8 @@ Run = Callable[[tuple[str, ...]], Ran]
 class Installed(NamedTuple):
     """What was done. `written`: files that are new or changed; `said`: what the server's checker printed; `reload`: the command that is still to be given.
 
-    `bundle`: the folder that the server reads its lists from. `first`: what must be done before the reload, or nothing of this counts; mostly "".
+    `bundle`: the folder that the server reads its lists from; `kept`: an agent keeps it, so it was left as it is. `first`: what must be done before the reload,
+    or nothing of this counts; mostly "".
     """
 
     configuration: Configuration
@@ -45,6 +47,7 @@ class Installed(NamedTuple):
     reload: tuple[str, ...]
     bundle: str
     first: str = ""
+    kept: bool = False
 
 
 def install(server: str, site: Site, folder: Path, bundle: Mapping[str, bytes], *, program: tuple[str, ...] = (), run: Run | None = None) -> Installed:
@@ -70,15 +73,18 @@ def install(server: str, site: Site, folder: Path, bundle: Mapping[str, bytes], 
     with tempfile.TemporaryDirectory(prefix="gatekey-install-") as name:
         said = place.rehearse(Path(name), site, dict(bundle), links, texts)
 
-    # 3. the bundle, switched as a whole; then the files, each as a whole; all back if the server does not take them together
-    files.switch(Path(site.bundle), dict(bundle), "install")
+    # 3. the bundle, switched as a whole, unless an agent keeps it (what is published may be older than this one, and would be refused from then on);
+    #    then the files, each as a whole; all back if the server does not take them together
+    kept = status_of(Path(site.bundle)).exists()
+    if not kept:
+        files.switch(Path(site.bundle), dict(bundle), "install")
     with _all_or_nothing() as change:
         for path, target in links.items():
             change.link(path, target)
         for path, text in texts.items():
             change.write(path, text)
         said = place.check() or said
-    return Installed(configuration, tuple(change.written), (*notes, *configuration.notes), said.strip(), configuration.reload, site.bundle, place.first)
+    return Installed(configuration, tuple(change.written), (*notes, *configuration.notes), said.strip(), configuration.reload, site.bundle, place.first, kept)
 
 
 def run_command(words: tuple[str, ...]) -> Ran:
