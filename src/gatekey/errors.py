@@ -258,7 +258,6 @@ CODES: dict[str, str] = {
     "bad-report": "an agent reports a revocation that has not happened",
     "renew-early": "a certificate is renewed by its agent only when two thirds of its life are over",
     "no-bundle": "the service has no bundle for agents yet",
-    "bundle-in-motion": "the ledger kept changing while a bundle was made",
     "service-unreachable": "the service cannot be reached by the agent, or does not answer as it should",
     "service-refuses": "the service does not answer this agent: its certificate or its role",
     "agent-certificate": "the agent's own certificate cannot be used: missing, readable by others, expired, or not belonging to its key",

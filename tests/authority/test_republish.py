@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,35 @@ def test_the_first_at_once_and_the_rest_together(workers: list[tuple[Authority, 
         looks.look()
         also_looks.look()
     assert newest(one).number == before + 2, "nothing more is owed"
+
+
+def test_the_published_folder_costs_no_further_crl(
+    workers: list[tuple[Authority, Republisher]], clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People go on being revoked while the folder is written: that is left to the next second, and the folder says up to where it is complete."""
+    (one, looks), (other, _) = workers
+    one.config = one.config._replace(publish=tmp_path / "published")
+    people = [given(one, f"person{number}") for number in range(3)]
+    real = crl.make
+
+    def and_others(*words: Any) -> crl.CurrentCrl:
+        made = real(*words)
+        for person in people[1:] if people[1].number not in listed(one) else ():
+            only_committed(other, person)
+        return made
+
+    monkeypatch.setattr(crl, "make", and_others)
+    before = newest(one).number
+    revoke.revoke(one, people[0].id)
+    assert newest(one).number == before + 1
+    held = json.loads((tmp_path / "published" / "manifest.json").read_bytes())
+    assert held["number"] == 1
+    monkeypatch.setattr(crl, "make", real)
+    clock.move(seconds=1)
+    looks.look()
+    looks.look()
+    assert (newest(one).number, listed(one)) == (before + 2, {person.number for person in people})
+    assert json.loads((tmp_path / "published" / "manifest.json").read_bytes())["number"] == 3
 
 
 def test_hold_and_unhold_are_gathered_too(workers: list[tuple[Authority, Republisher]], clock: FakeClock) -> None:

@@ -29,7 +29,8 @@ MASKED = (
     "console-getty.service", "getty.target", "systemd-binfmt.service", "systemd-modules-load.service", "systemd-sysctl.service", "systemd-udevd.service",
     "systemd-timesyncd.service", "systemd-networkd.service", "networking.service", "systemd-random-seed.service", "systemd-remount-fs.service",
     "systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-clean.timer", "apt-daily.timer", "apt-daily-upgrade.timer", "systemd-ask-password-wall.path",
-    "systemd-ask-password-console.path", "systemd-journal-flush.service", "systemd-logind.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+    "systemd-ask-password-console.path", "systemd-journal-flush.service", "systemd-logind.service", "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
 )  # fmt: skip
 
 #: In namespaces of mounts, so that nothing of this is seen outside. A control group of its own first: of another one systemd would be the ruler, too.

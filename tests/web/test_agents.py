@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,95 @@ def test_it_wakes_at_once(service: Service) -> None:
     assert json.loads(contents(answer)["manifest.json"])["number"] == 1
     assert seconds < 1
     assert service.agents.waiting == 0
+
+
+def test_a_revocation_comes_through_while_the_ledger_never_holds_still(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else issues a certificate during each making, and somebody is revoked in the last one: neither is waited for."""
+    real, count = bundle.compose, itertools.count()
+    ann, bob = service.person("ann"), service.person("bob")
+    service.compare()
+    first = asked(service, service.web1)
+    other = app.open_authority(service.authority.config.home, clock=service.time)
+    service.more.append(other)
+
+    def disturbed(*words: Any) -> bundle.Bundle:
+        with ThreadPoolExecutor(1) as pool:  # another thread, so that it is no part of this one's view of the ledger
+            pool.submit(issue.issue, other, *requests.client(other, f"new{next(count)}", material.make("p256").spki)).result()
+            if len(service.authority.reads.revoked(("people",), START)) == 1:
+                pool.submit(verbs.revoke, other, CertificateId("people", read_certificate(bob).serial)).result()
+        return real(*words)
+
+    monkeypatch.setattr(bundle, "compose", disturbed)
+
+    async def until(number: int, has: str) -> tuple[str, dict[str, bytes]]:
+        waits = asyncio.create_task(service.agents.bundle(call(service.web1, "wait=20", ("if-none-match", has))))
+        while not waits.done():
+            await asyncio.to_thread(service.compare)
+            await asyncio.sleep(0.02)
+        answer = await waits
+        files = contents(answer)
+        return (tag(answer), files) if json.loads(files["manifest.json"])["number"] >= number else await until(number, tag(answer))
+
+    service.revoke(ann)
+    begun = time.monotonic()
+    has, files = asyncio.run(until(1, tag(first)))
+    assert read_certificate(ann).serial.encode() in files["revoked.map"]
+    _, files = asyncio.run(until(2, has))
+    assert read_certificate(bob).serial.encode() in files["revoked.map"]
+    assert time.monotonic() - begun < 5
+
+
+def test_while_people_are_revoked_without_a_pause_what_is_known_is_told(service: Service) -> None:
+    """No CRL is ever complete then: a bundle whose CRL holds more than the last one's says up to where, and its lists hold all of it."""
+    ann, bob, carl = (service.person(login) for login in ("ann", "bob", "carl"))
+    maker = package.Maker(service.authority)
+    assert maker.make()
+    service.revoke(ann)
+    service.authority.ledger.revoke(CertificateId("people", read_certificate(bob).serial), "unspecified", at=START, actor="t", entry=encode_entry)
+    made = maker.make()
+    assert made
+    assert made.number == 1
+    files = unpack(made.body, 100)
+    assert agent_bundle.understood(files, ()).number == 1
+    assert all(read_certificate(one).serial.encode() in files["revoked.map"] for one in (ann, bob))
+    assert maker.make() is None, "nothing new is complete; the signer has a moment"
+    service.revoke(carl)
+    again = maker.make()
+    assert again
+    assert again.number == 3
+
+
+def test_new_certificates_share_a_bundle_and_a_revocation_waits_for_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = package.Maker.make
+
+    def counted(self: package.Maker) -> package.Package | None:
+        found = real(self)
+        made.extend([found.number] if found else [])
+        return found
+
+    monkeypatch.setattr(package.Maker, "make", counted)
+    monkeypatch.setattr("gatekey.web.agents._GATHER", 60.0)
+    ann = service.person("ann")
+    service.compare()
+    first = asked(service, service.web1)
+
+    async def story() -> Answer:
+        waits = asyncio.create_task(service.agents.bundle(call(service.web1, "wait=30", ("if-none-match", tag(first)))))
+        await waiting(service, 1)
+        for number in range(5):
+            await asyncio.to_thread(service.person, f"new{number}")
+            await asyncio.to_thread(service.compare)
+        await asyncio.sleep(0.1)
+        assert not waits.done()
+        await asyncio.to_thread(service.revoke, ann)
+        await asyncio.to_thread(service.compare)
+        return await waits
+
+    files = contents(asyncio.run(story()))
+    assert json.loads(files["manifest.json"])["number"] == 1
+    assert b"new4" in files["people.json"]
+    assert made == [0, 1]
 
 
 def test_thousands_wait_for_one_package(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

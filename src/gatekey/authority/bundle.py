@@ -33,14 +33,35 @@ def make(authority: Authority) -> Bundle:
 
     Raises Misconfigured when a CRL is missing or stale and its key is away: an incomplete bundle shuts everybody out, so there is none.
     """
-    now = authority.now()
-    # The number first: what is read after it may be newer, never older.
-    number = authority.reads.revocation_number()
-    return compose(authority, number, [crl.current(authority, record.name) for record in authority.need("people")], now)
+    _sign(authority)
+    return _as_it_is(authority)
+
+
+def _sign(authority: Authority, *, only_missing: bool = False) -> None:
+    """Sees to it that there is a CRL of every authority; `only_missing`: one in force is good enough, whatever was revoked since."""
+    for record in authority.need("people"):
+        held = crl.newest(authority, record.name) if only_missing else None
+        if held is None or not crl.in_force(held, authority.now()):
+            crl.current(authority, record.name)
+
+
+def _as_it_is(authority: Authority) -> Bundle:
+    """Of one state of the ledger, and signs nothing: where others go on revoking, each try would find one more."""
+    with authority.reads.snapshot():
+        found = [one for record in authority.need("people") if (one := crl.newest(authority, record.name))]
+        return compose(authority, complete_to(authority, found), found, authority.now())
+
+
+def complete_to(authority: Authority, crls: list[crl.CurrentCrl]) -> int:
+    """The revocation number up to which these CRLs hold everything."""
+    missing = [first for one in crls if (first := authority.reads.first_revocation_after(one.issuer, one.revocation))]
+    return min(missing) - 1 if missing else authority.reads.revocation_number()
 
 
 def compose(authority: Authority, number: int, crls: list[crl.CurrentCrl], now: int) -> Bundle:
-    """The bundle out of these CRLs, and out of what the ledger holds now of people and revocations, as of `now` (POSIX seconds)."""
+    """The bundle out of these CRLs, which are complete up to `number`, and out of what the ledger holds now of people and revocations, as of `now` (POSIX
+    seconds): the lists may hold more than the CRLs, never less.
+    """
     cas = authority.need("people")
     names = {record.name: rfc2253(authority.issuing(record.name).certificate.subject) for record in cas}
     denied = [Denied(names[issuer], serial) for issuer, serial in authority.reads.revoked(tuple(names), now)]
@@ -81,17 +102,17 @@ def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]
     return known
 
 
-def publish(authority: Authority, out: Path, *, force: bool = False) -> Bundle:
+def publish(authority: Authority, out: Path, *, force: bool = False, signed: bool = False) -> Bundle:
     """Writes the bundle into a folder and switches to it as a whole. Raises what `make` and the file system raise; the old files then stay.
 
-    Other people's files of these names are refused with Conflict; with `force` they are replaced.
+    Other people's files of these names are refused with Conflict; with `force` they are replaced. `signed`: whoever calls has just signed what was
+    incomplete, and what was revoked since is left to the next time.
 
     Read and switched under one lock: who switches last has read last, so that no process puts an older state over a revocation.
     """
-    for record in authority.need("people"):
-        crl.current(authority, record.name)  # what is signed, or asks for a passphrase, comes before others have to wait
+    _sign(authority, only_missing=signed)  # what is signed, or asks for a passphrase, comes before others have to wait
     with files.alone(out):
-        made = make(authority)
+        made = _as_it_is(authority)
         files.switch(out, made.contents, f"{made.number}-{made.made_at}", over=made.contents if force else copied(out))
     if out == authority.config.publish:
         with contextlib.suppress(GatekeyError):  # the web servers have what they need; only the clock lacks a line

@@ -35,7 +35,7 @@ def findings(authority: Authority, progress: Callable[[int], None] = lambda _: N
     found = [f"the database file is damaged: {problem}" for problem in authority.reads.engine_problems()]
     if found:
         return found
-    with authority.reads.snapshot() as tx:  # other processes may be at work
+    with authority.reads.snapshot(tolerant=True) as tx:  # other processes may be at work
         if broken := authority.reads.chain_problem():
             found.append(f"the audit log does not hold: {broken}")
         found += _looked("the certificates", _certificates(authority, tx, progress))
@@ -74,7 +74,7 @@ def repair(authority: Authority) -> CaughtUp:
     from .revoke import tell
 
     closed = [f"closed {one.serial} of {one.issuer}: recorded, never signed" for one in reconcile(authority)]
-    with authority.reads.snapshot() as tx:
+    with authority.reads.snapshot(tolerant=True) as tx:
         wrong, rows = _mendable(authority, tx)
     if wrong or any(problem.right for problem in rows.values()):
         crls = [(name, *problem.right) for name, problem in rows.items() if problem.right]

@@ -44,6 +44,11 @@ def newest(authority: Authority, name: str) -> CurrentCrl | None:
     return CurrentCrl(issuer=name, der=found[1], **found[0]) if found else None
 
 
+def in_force(one: CurrentCrl, now: int) -> bool:
+    """Whether web servers take it at `now` (POSIX seconds)."""
+    return one.this_update <= now < one.next_update
+
+
 def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> CurrentCrl:
     """A CRL that is complete now and younger than `refresh` seconds (0: none is): the newest one if it is, otherwise one signed now.
 
@@ -57,7 +62,7 @@ def current(authority: Authority, name: str, *, refresh: int = REFRESH) -> Curre
     if held and complete and fresh:
         return held
     if not authority.has_key(name):
-        if held and complete and held.this_update <= now < held.next_update:
+        if held and complete and in_force(held, now):
             return held
         why = "has expired" if held and complete else "does not know the newest revocation" if held else "does not exist"
         raise Misconfigured(

@@ -6,7 +6,6 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import Unavailable
 from ..model.package import FIRST, pack
 from . import bundle, crl
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a CRL may lag behind a revocation before we sign one ourselves: whoever revoked, or `republish.py` that gathers for a second, is about to.
 PATIENCE = 5.0
-#: Times that the ledger may change under our hands before we give up for this turn.
-_TRIES = 5
 
 
 class Mark(NamedTuple):
@@ -51,51 +48,40 @@ def mark(authority: Authority) -> Mark:
 
 
 class Maker:
-    """Makes packages one after the other; remembers since when the CRLs lag behind."""
+    """Makes packages one after the other; remembers since when the CRLs lag behind, and up to which revocation the last package was complete."""
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         self._behind_since = 0.0
+        self._number = -1
 
     def make(self) -> Package | None:
         """The package of the state now; None while a CRL does not hold the newest revocation yet and its signer has a moment left.
 
-        Raises what signing a missing CRL raises, Unavailable when the ledger never held still.
+        It is made of one state of the ledger, so that nobody who goes on issuing or revoking is in its way. While people are revoked without a pause, a CRL
+        is never complete: then one that holds more than the last package did is good enough. Raises what signing a missing CRL raises.
         """
         authority = self._authority
-        for _ in range(_TRIES):
-            before = mark(authority)
-            number = authority.reads.revocation_number()
-            crls = self._complete()
-            if crls is None:
-                return None
-            if mark(authority) != before:
-                continue
-            made = bundle.compose(authority, number, crls, before.made_at)
-            if mark(authority) == before:
-                tag = hashlib.sha256(made.contents[FIRST]).hexdigest()
-                return Package(before, number, before.made_at, made.fresh_until, tag, pack(made.contents))
-        raise Unavailable("bundle-in-motion", "the ledger kept changing while a bundle was made", hint="it is tried again at once")
-
-    def _complete(self) -> list[crl.CurrentCrl] | None:
-        """The newest CRL of every authority, all complete and in force; None when one is not and may be in a moment."""
-        authority, found, late = self._authority, [], []
-        for record in authority.side("people"):
-            held = crl.newest(authority, record.name)
-            now = authority.now()
-            if held and held.revocation >= authority.reads.revocation_number(record.name) and held.this_update <= now < held.next_update:
-                found.append(held)
-            else:
-                late.append(record.name)
-        if not late:
-            self._behind_since = 0.0
-            return found
-        self._behind_since = self._behind_since or time.monotonic()
-        if time.monotonic() - self._behind_since < PATIENCE:
+        with authority.reads.snapshot():
+            state = mark(authority)
+            held = [crl.newest(authority, record.name) for record in authority.side("people")]
+            crls = [one for one in held if one and crl.in_force(one, authority.now())]
+            number = bundle.complete_to(authority, crls)
+            behind = number < authority.reads.revocation_number()
+            made = None
+            if len(crls) == len(held) and (not behind or number > self._number):
+                made = bundle.compose(authority, number, crls, state.made_at)
+        if made is None:
+            self._sign()
             return None
-        for name in late:
-            crl.current(authority, name)
-        return self._complete_now()
+        self._behind_since = time.monotonic() if behind else 0.0
+        self._number = number
+        tag = hashlib.sha256(made.contents[FIRST]).hexdigest()
+        return Package(state, number, state.made_at, made.fresh_until, tag, pack(made.contents))
 
-    def _complete_now(self) -> list[crl.CurrentCrl]:
-        return [crl.current(self._authority, record.name, refresh=crl.ISSUING_LIFE) for record in self._authority.side("people")]
+    def _sign(self) -> None:
+        """Signs what lags behind, when nobody else has done so for a while."""
+        self._behind_since = self._behind_since or time.monotonic()
+        if time.monotonic() - self._behind_since >= PATIENCE:
+            for record in self._authority.side("people"):
+                crl.current(self._authority, record.name, refresh=crl.ISSUING_LIFE)

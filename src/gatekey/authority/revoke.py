@@ -90,7 +90,7 @@ def tell(authority: Authority, issuers: set[str], *, refresh: int | None = 0) ->
             troubles.append(trouble)
     if authority.config.publish:
         try:
-            bundle.publish(authority, authority.config.publish)
+            bundle.publish(authority, authority.config.publish, signed=refresh is None and not troubles)
         except GatekeyError as trouble:
             troubles.append(trouble)
     return troubles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from .dialect import SQLite
@@ -158,16 +158,16 @@ class Database:
         return Reading(self)
 
     @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self, *, tolerant: bool = False) -> Iterator[Transaction]:
         """Everything that this thread reads inside is one state of the ledger, whatever others write meanwhile. Nothing may be written inside.
 
-        Text that is not UTF-8 comes as `Damaged`.
+        `tolerant`: text that is not UTF-8 comes as `Damaged`.
         """
         dialect = self.dialect
         connection = self.connection()
         try:
             dialect.begin_reading(connection)
-            with dialect.tolerant(connection):
+            with dialect.tolerant(connection) if tolerant else nullcontext():
                 yield Transaction(dialect, connection)
         except dialect.errors as error:
             raise dialect.explain(error) from error

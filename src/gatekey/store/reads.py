@@ -217,9 +217,18 @@ class Reads:
             row = tx.one("SELECT at FROM audit ORDER BY number DESC LIMIT 1")
         return int(row[0]) if row else 0
 
-    def snapshot(self) -> AbstractContextManager[Transaction]:
-        """Everything that this thread reads inside is one state of the ledger. Text that is not UTF-8 is no error there: a damaged ledger can be looked at."""
-        return self._db.snapshot()
+    def snapshot(self, *, tolerant: bool = False) -> AbstractContextManager[Transaction]:
+        """Everything that this thread reads inside is one state of the ledger; nothing may be written there.
+
+        `tolerant`: text that is not UTF-8 is no error, so that a damaged ledger can be looked at.
+        """
+        return self._db.snapshot(tolerant=tolerant)
+
+    def first_revocation_after(self, issuer: str, number: int) -> int:
+        """The first revocation of an issuer after this number; 0 when there is none."""
+        with self._db.read() as tx:
+            row = tx.one("SELECT min(number) FROM revocation_log WHERE issuer = :issuer AND number > :number", issuer=issuer, number=number)
+        return int(row[0] or 0) if row else 0
 
     def newest_crl_number(self, issuer: str) -> int:
         """The highest number that a CRL of this issuer was ever given."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _ASKED_LATELY, _FIRST, _AGAIN = 300.0, 10.0, 0.02
 #: Seconds between attempts after one that failed.
 _AFTER_FAILURE = 2.0
+#: What is only new may wait: certificates that come within this many seconds, or within so many times what a bundle takes to make, share one.
+_GATHER, _SHARE = 1.0, 4.0
+_ONLY_NEW = ("certificate.release", "certificate.abandon", "certificate.record")
 
 
 class Agents:
@@ -33,7 +36,10 @@ class Agents:
         self._maker = package.Maker(authority)
         self._log = log
         self._package: Package | None = None
+        self._begun = 0.0  # when the making of that package began
         self._mark: Mark | None = None
+        self._urgent = True
+        self._rested = 0.0  # from when on what is not urgent has its turn
         self._asked = -_ASKED_LATELY
         self._waiting: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -49,6 +55,8 @@ class Agents:
 
     def follow(self, changes: Changes | None = None) -> None:
         """Wakes the other thread when there is a revocation to note, or while agents ask, when the state is another one than that of the package."""
+        if changes is None or any(action not in _ONLY_NEW for action in changes):
+            self._urgent = True
         if (self._wanted() and self._look()) or clock.moves(changes):
             self._poke()
 
@@ -69,7 +77,8 @@ class Agents:
             # With nothing to say yet even a hurried question waits a moment; an old package is better than none, when there cannot be another.
             patience = wanted.wait if current else max(wanted.wait, _FIRST)
             over = self._ending.is_set() or spent >= patience
-            if held and (current or over) and (answer := agents.answer(held, wanted, last=over)):
+            # While the ledger never holds still, no package is of the last moment: one that was begun after the question is good enough.
+            if held and (current or over or self._begun >= begun) and (answer := agents.answer(held, wanted, last=over)):
                 if answer.status == 200 and spent > 1 and not self._desk.still(who):
                     await asyncio.to_thread(self._desk.caller, call)
                 return answer
@@ -97,6 +106,8 @@ class Agents:
     def _look(self) -> bool:
         """Whether the state is another one than at the last look. Not told by events alone: a CRL is released without one."""
         before, self._mark = self._mark, package.mark(self._authority)
+        if before and before.crls != self._mark.crls:
+            self._urgent = True
         return self._mark != before
 
     def _current(self) -> bool:
@@ -148,11 +159,18 @@ class Agents:
         if not self._wanted() or self._current():
             self._note()
             return None
+        begun, urgent = time.monotonic(), self._urgent
+        if self._package and not urgent and begun < self._rested:
+            return self._rested - begun
+        self._urgent = False
         made = self._maker.make()
         if made is None:
+            self._urgent = urgent
             return _AGAIN
-        self._package = made
-        if self._mark != made.mark:  # it was made of what the next comparison will find
+        took = time.monotonic() - begun
+        self._rested = begun + took + max(_GATHER, _SHARE * took)
+        self._package, self._begun = made, begun
+        if self._mark is None or self._mark < made.mark:  # it was made of what the next comparison will find
             self._mark = made.mark
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake)
