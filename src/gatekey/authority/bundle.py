@@ -83,23 +83,17 @@ def counts(authority: Authority) -> tuple[int, int]:
     """How long a web server's lists are now: certificates on the deny list, and those that let somebody in."""
     now = authority.now()
     issuers = tuple(record.name for record in authority.side("people"))
-    return len(authority.reads.revoked(issuers, now)), len(authority.reads.alive(now, issuers=issuers))
+    return len(authority.reads.revoked(issuers, now)), sum(one.issuer in issuers and one.not_before <= now for one, _ in authority.reads.doors(since=now))
 
 
 def _known(authority: Authority, names: dict[str, str], now: int) -> list[Known]:
-    holders = {holder.login: holder for holder in authority.reads.holders("person", "device", "service")}
-    known = []
-    for record in authority.reads.alive(now, issuers=tuple(names)):
-        holder = holders.get(record.holder)
-        if holder is None or holder.left_at:
-            continue
-        known.append(
-            Known(
-                names[record.issuer], record.issuer, record.serial, record.fingerprint,
-                holder.login, holder.name, holder.email, holder.groups, record.device, record.not_after,
-            )
-        )  # fmt: skip
-    return known
+    return [
+        Known(
+            names[one.issuer], one.issuer, one.serial, one.fingerprint.hex().upper(), one.login, one.name, one.email, one.groups, one.device, one.not_after
+        )
+        for one, left in authority.reads.doors(since=now)
+        if one.issuer in names and one.not_before <= now and not left
+    ]
 
 
 def publish(authority: Authority, out: Path, *, force: bool = False, signed: bool = False) -> Bundle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 #: Login of the person: ASCII, as it stands in the certificate's common name; may contain inner spaces, never encoded.
 USER = "X-Client-User"
 #: Display name in any script, e-mail, device: UTF-8, percent-encoded by `encode`. Groups: each percent-encoded, joined with a comma.
@@ -53,9 +55,12 @@ OTHERS = (
 )
 STRIPPED = (*OURS, *OTHERS)
 
+_ALL_PLAIN = re.compile(r"[A-Za-z0-9._~@+-]*").fullmatch
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~@+")
 
 
 def encode(text: str) -> str:
     """`text` as UTF-8 with everything but `A-Za-z0-9-._~@+` percent-encoded (RFC 3986 2.1): fits any header, any server's map and any log."""
+    if _ALL_PLAIN(text):
+        return text
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))

@@ -119,13 +119,6 @@ class Reads:
         with self._db.read() as tx:
             return holders_of_keys(tx, keys)
 
-    def alive(self, now: int, *, issuers: tuple[str, ...]) -> list[CertificateRecord]:
-        """Certificates of these issuers that let somebody in at `now`."""
-        where = f"{_OPENS} AND c.not_after >= :now AND c.not_before <= :now"
-        with self._db.read() as tx:  # sorted here: the engine would walk all certificates in their order, and sort out a million revoked ones
-            found = sorted((_record(row) for row in tx.all(f"{_FROM} WHERE {where}", now=now)), key=lambda record: (record.recorded_at, record.serial))
-        return [record for record in found if record.issuer in issuers]
-
     def doors(self, which: Sequence[str] | None = None, *, since: int = 0) -> list[tuple[Known, bool]]:
         """What opens a door between its dates, with whether its holder has left: released, neither revoked nor held, and that of a visitor.
 
