@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gatekey import config
+from gatekey import app, config
 from gatekey.authority import access, jobs, people, requests
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
@@ -336,6 +337,26 @@ def test_of_an_address_that_is_refused_for_good_the_administrator_is_told(author
         clock.move(days=12)
         with pytest.raises(Unavailable, match=r"1 reminders could not be sent \(the mail server 127.0.0.1 refuses the message to ca@kitty.*\); 1 were"):
             reminders.remind(authority, smtp, None, STEPS, "ca@kitty.example")
+
+
+def test_whoever_dies_while_handing_a_letter_over_has_told(authority: Authority, clock: FakeClock) -> None:
+    """Nobody knows whether the mail server took it: not twice, and the next step comes."""
+
+    class Dies(Post):
+        def send(self, what: Any, *, at: int) -> None:
+            os._exit(9)
+
+    person(authority, "ann")
+    clock.move(days=340)
+    child = os.fork()
+    if not child:
+        reminders.remind(app.open_authority(authority.config.home, clock=clock), Dies(), None, STEPS)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    post = Post()
+    assert reminders.remind(authority, post, None, STEPS) == "sent 0 reminders"
+    clock.move(days=12)
+    assert reminders.remind(authority, post, None, STEPS) == "sent 1 reminders"
 
 
 def test_a_webhook_that_is_away_is_asked_once_a_round(authority: Authority, clock: FakeClock) -> None:

@@ -89,6 +89,8 @@ ADDRESSES = [
 def test_which_addresses_are_called(address: str, public: bool, private: bool) -> None:
     assert (guard.address_problem(address, private=False) is None) is public
     assert (guard.address_problem(address, private=True) is None) is private
+    here = any(said in address for said in ("127.0.0.1", "127.9.9.9", "7f00:1", ":80ff:fffe"))
+    assert (guard.address_problem(address, private=True, loopback=True) is None) is (private or (here and "64:ff9b:1:" not in address) or address == "::1")
     if not public:
         with pytest.raises(Refused, match=r"is not a public address|of this machine or this wire"):
             guard.fetch("GET", "http://name.example/", resolver=lambda *_: [address])

@@ -188,6 +188,12 @@ def test_an_event_is_signed_with_its_time(hook: int) -> None:
     assert said != signature(b"other", body, 1767225600)
 
 
+def test_an_event_never_goes_to_what_is_link_local() -> None:
+    """Though an administrator has written it: there a rented machine's secrets are told to whoever asks."""
+    with pytest.raises(Refused, match="169.254.169.254 is an address of this machine or this wire"):
+        Webhook("http://169.254.169.254/", b"secret").send({}, at=0)
+
+
 @pytest.mark.parametrize(("status", "error"), [(500, Unavailable), (302, Unavailable), (429, Unavailable), (400, Refused), (410, Refused)])
 def test_a_webhook_that_says_no_is_told(hook: int, status: int, error: type[Exception]) -> None:
     """Unavailable: the next event would fare no better. Refused: it may."""

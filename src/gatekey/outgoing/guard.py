@@ -53,9 +53,12 @@ def resolve(host: str, port: int) -> list[str]:
         raise Unavailable("fetch-no-address", f"{host} has no address: {error.strerror or error}", hint="check the name and the DNS of this machine") from error
 
 
-def address_problem(address: str, *, private: bool) -> str | None:
-    """Why this address must not be called, or None. `private`: whether addresses of one's own network are allowed; loopback and link-local never are."""
-    return next((problem for ip in _meant(address) if (problem := _problem(ip, address, private=private))), None)
+def address_problem(address: str, *, private: bool, loopback: bool = False) -> str | None:
+    """Why this address must not be called, or None. `private`: whether addresses of one's own network are allowed; `loopback`: this machine itself.
+
+    What is link-local never is: there lie the services that tell a rented machine its secrets (169.254.169.254).
+    """
+    return next((problem for ip in _meant(address) if (problem := _problem(ip, address, private=private, loopback=loopback))), None)
 
 
 def _meant(address: str) -> list[_Ip]:
@@ -69,7 +72,9 @@ def _meant(address: str) -> list[_Ip]:
     return [ip, *(one for one in tunnelled if one is not None)]
 
 
-def _problem(ip: _Ip, address: str, *, private: bool) -> str | None:
+def _problem(ip: _Ip, address: str, *, private: bool, loopback: bool = False) -> str | None:
+    if ip.is_loopback and loopback:
+        return None
     if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or _among(ip, _HERE):
         return f"{address} is an address of this machine or this wire"
     if not private and (not ip.is_global or _among(ip, _NEVER)):
@@ -107,7 +112,7 @@ def fetch(
 ) -> Response:
     """One request, without redirects. Raises Refused("fetch-forbidden") for a place that must not be called, Unavailable when it does not answer.
 
-    `loopback` allows this machine itself and everything else: for tests, and for what an administrator has named in the configuration.
+    `private` and `loopback` allow one's own network and this machine itself: for tests, and for what an administrator has named in the configuration.
     """
     parts, port = _parts(url)
     host = parts.hostname or ""
@@ -115,7 +120,7 @@ def fetch(
     if not addresses:
         raise Unavailable("fetch-no-address", f"{host} has no address")
     for address in addresses:
-        problem = None if loopback else address_problem(address, private=private)
+        problem = address_problem(address, private=private, loopback=loopback)
         if problem:
             raise Refused("fetch-forbidden", f"{host} leads to {problem}", hint="only public addresses are called", address=address)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

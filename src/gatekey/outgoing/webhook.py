@@ -27,7 +27,7 @@ class Webhook:
         """Raises Unavailable when the receiver takes nothing now, Refused when it does not take this event or its address may not be called."""
         body = json.dumps(event, ensure_ascii=False, sort_keys=True).encode()
         headers = {"Content-Type": "application/json", "X-Gatekey-Signature": signature(self._secret, body, at)}
-        # The administrator has written the address into the configuration, so his own network and machine are allowed.
+        # The administrator has written the address into the configuration, so his own network and machine are allowed; what is link-local is not.
         answer = guard.fetch("POST", self._url, body=body, headers=headers, private=True, loopback=True, context=self._context)
         if answer.status in _OF_THE_EVENT:
             raise Refused("webhook-refused", f"the webhook answered {answer.status}", hint="it is tried again")
