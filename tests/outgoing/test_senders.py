@@ -190,7 +190,7 @@ def test_an_event_is_signed_with_its_time(hook: int) -> None:
 
 def test_an_event_never_goes_to_what_is_link_local() -> None:
     """Though an administrator has written it: there a rented machine's secrets are told to whoever asks."""
-    with pytest.raises(Refused, match="169.254.169.254 is an address of this machine or this wire"):
+    with pytest.raises(Refused, match=r"169\.254\.169\.254 is an address of this machine or this wire"):
         Webhook("http://169.254.169.254/", b"secret").send({}, at=0)
 
 
