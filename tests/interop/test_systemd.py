@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,16 @@ listen = "unix:/run/gatekey/proxy.sock"
 """
 #: The API as an operator asks it, from root's home.
 API = "curl -sS --fail-with-body --cert ops.crt --key ops.key --cacert servers-root.crt"
+#: Verbs of the user gatekey, in a folder that is his.
+AS_GATEKEY = """cd /tmp; chmod 777 .; install -o gatekey -m 600 /root/asked passphrase; export GATEKEY_PASSPHRASE_FILE=/tmp/passphrase
+gatekey() { runuser -u gatekey -- /opt/gatekey/bin/gatekey --home /var/lib/gatekey "$@"; }
+"""
+#: What stands behind the web server.
+APP = """install -d /srv/app; echo kittens > /srv/app/index.html
+systemd-run --quiet --unit app /opt/gatekey/bin/python -m http.server 8000 --bind 127.0.0.1 --directory /srv/app
+"""
+#: What somebody gets who is not let in; no status at all where no handshake comes about.
+SHUT = ("000", "400", "403")
 #: Asks without a pause until the file is gone, and counts what was not answered.
 ASKS = "touch asking; while test -e asking; do curl -sS -m 20 -o /dev/null http://127.0.0.1/healthz 2>> lost && echo >> answered || true; done"
 
@@ -216,18 +227,19 @@ class Site:
     def __init__(self, m: Booted, kind: str) -> None:
         self.m = m
         self.install, needed, self.unit = self.PLACES[kind]
-        m.types("gatekey init Kitty --unencrypted-keys; install -d /srv/gatekey /srv/app; echo kittens > /srv/app/index.html")
+        m.types("gatekey init Kitty --unencrypted-keys; install -d /srv/gatekey")
         toml = m.file(f"{HOME}/gatekey.toml")
         toml.write_text('publish = "/srv/gatekey/published"\n' + toml.read_text())
         m.types("for who in ann bob; do gatekey issue client $who --for pem --out .; done; gatekey issue server app.example --out /etc/gatekey")
         m.types("gatekey bundle --out /srv/gatekey/published; gatekey authority export servers-root --out servers-root.crt")
-        m.types("systemd-run --quiet --unit app /opt/gatekey/bin/python -m http.server 8000 --bind 127.0.0.1 --directory /srv/app")
+        m.types(APP)
         m.types(f"systemctl start {self.unit}; {needed}")
 
-    def visit(self, who: str) -> str:
-        """The status that somebody gets; "000" where no handshake comes about."""
-        words = f"--cert {who}.crt --key {who}.key --cacert servers-root.crt --connect-to ::127.0.0.1:"
-        return self.m.run("/bin/sh", "-c", f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' {words} https://app.example/").stdout
+
+def visit(m: Booted, who: str) -> str:
+    """The status that somebody gets."""
+    words = f"--cert {who}.crt --key {who}.key --cacert servers-root.crt --connect-to ::127.0.0.1:"
+    return m.run("/bin/sh", "-c", f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' {words} https://app.example/").stdout
 
 
 @pytest.mark.parametrize("kind", list(Site.PLACES))
@@ -243,13 +255,13 @@ def test_the_agent_beside_the_server_of_the_distribution(m: Booted, kind: str) -
     assert installed.returncode == 0, installed.stderr
     m.types(f"systemctl restart {site.unit}")
     m.types(f"gatekey agent unit{then}")
-    wait_until(lambda: [site.visit(who) for who in ("ann", "bob")] == ["200", "200"], "both get in", 20)
+    wait_until(lambda: [visit(m, who) for who in ("ann", "bob")] == ["200", "200"], "both get in", 20)
     status = json.loads(m.types("gatekey agent status --json"))
     assert status["health"] == "ok", status
 
     m.types("gatekey revoke ann")
-    wait_until(lambda: site.visit("ann") in ("000", "400", "403"), "ann is refused", 20)
-    wait_until(lambda: site.visit("bob") == "200", "bob gets in", 20)
+    wait_until(lambda: visit(m, "ann") in SHUT, "ann is refused", 20)
+    wait_until(lambda: visit(m, "bob") == "200", "bob gets in", 20)
     pid = m.shown("gatekey-agent", "MainPID")["MainPID"]
     powers = int(dict(line.split(":\t", 1) for line in m.types(f"cat /proc/{pid}/status").splitlines() if ":\t" in line)["CapBnd"], 16)
     assert powers.bit_count() <= 4
@@ -259,11 +271,38 @@ def test_the_agent_beside_the_server_of_the_distribution(m: Booted, kind: str) -
     assert m.shown("gatekey-agent", "StatusText")["StatusText"] == "ok: revocation 1 is in force"
 
     m.types(f"systemctl reload gatekey-agent; systemctl restart gatekey-agent {site.unit}; gatekey revoke bob")
-    wait_until(lambda: site.visit("bob") in ("000", "400", "403"), "bob is refused", 20)
+    wait_until(lambda: visit(m, "bob") in SHUT, "bob is refused", 20)
     assert json.loads(m.types("gatekey agent status --json"))["serving"]["number"] == 2
     exposure = re.search(r"exposure level for gatekey-agent.service: ([0-9.]+)", m.types("systemd-analyze security --no-pager gatekey-agent.service"))
     assert exposure
     assert float(exposure[1]) <= 2.5
+
+
+def test_the_agent_over_the_network_under_its_unit(m: Booted, section: Section) -> None:
+    """Service, agent and nginx, each as its unit says, on the lines of docs/agent-network.md: a revocation through the API is at the door within seconds."""
+    page = sections("agent-network.md")["Setting it up"]
+    toml = m.file(f"{HOME}/gatekey.toml")
+    toml.write_text(toml.read_text().replace("0.0.0.0:80", "127.0.0.1:8080") + page.take("toml").replace("10.1.0.5", "127.0.0.1"))
+    m.types("echo '127.0.0.1 pki.example.com' >> /etc/hosts")
+    m.types(section.take("sh"))
+    fingerprint = m.types(AS_GATEKEY + page.take("sh")).split()[-1]
+    m.types(f"cd /tmp/web1; {page.take('sh')}")
+    m.file("/etc/gatekey/agent.toml").write_text(page.take("toml").replace("38A2C4EC97...", fingerprint))
+    m.types(f"{AS_GATEKEY}for who in ann bob; do gatekey issue client $who --for pem --out .; done; gatekey issue server app.example --out .")
+    m.types("cp /tmp/ann.* /tmp/bob.* .; cp /tmp/app.example* /etc/gatekey")
+    m.types(APP)
+    first, then = page.take("sh").split("\n", 1)
+    m.types(f"systemctl start nginx; {first}")
+    m.types("gatekey webserver nginx --site app.example > /etc/nginx/conf.d/app.conf; systemctl restart nginx")
+    m.types(then)
+    wait_until(lambda: [visit(m, who) for who in ("ann", "bob")] == ["200", "200"], "both get in", 20)
+
+    begun = time.monotonic()
+    m.types(f"{API} -H 'Content-Type: application/json' --data '{{}}' https://pki.example.com:8443/v1/certificates/ann/revoke")
+    wait_until(lambda: visit(m, "ann") in SHUT, "ann is refused", 20)
+    assert time.monotonic() - begun < 5, "a second on an idle machine"
+    wait_until(lambda: visit(m, "bob") == "200", "bob gets in", 20)
+    assert m.shown("gatekey-agent", "StatusText", "NRestarts") == {"StatusText": "ok: revocation 1 is in force", "NRestarts": "0"}
 
 
 def test_nothing_of_a_machine_is_left(tmp_path: Path) -> None:

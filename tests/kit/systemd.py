@@ -122,7 +122,7 @@ class Booted:
     def types(self, lines: str, seconds: float = 60) -> str:
         """Lines of a shell; what they print. Raises AssertionError when one of them fails."""
         done = self.run("/bin/sh", "-eu", "-c", lines, seconds=seconds)
-        assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}{self.run('journalctl', '--no-pager', '--lines', '60').stdout}"
+        assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}{self.run('journalctl', '--no-pager', '--lines', '25').stdout}"
         return done.stdout
 
     def journal(self, unit: str) -> str:
