@@ -204,6 +204,14 @@ class TestTheSameQuestion:
         with pytest.raises(Unavailable):
             issue(house, *asked(house, idempotency="k"))
 
+    def test_another_process_was_quicker_after_the_key_was_looked_up(self, house: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = issue(house, *asked(house, idempotency="k"), alone=True)
+        monkeypatch.setattr(steps, "issued", lambda *_: None)
+        assert issue(house, *asked(house, idempotency="k"), alone=True) == first
+        with pytest.raises(Refused) as raised:
+            issue(house, *asked(house, idempotency="another"), alone=True)
+        assert raised.value.code == "device-has-one"
+
     def test_the_digest_is_over_everything_that_is_asked(self, house: Authority) -> None:
         request, _ = asked(house, proof="csr")
         changed: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import Conflict, GatekeyError, NotFound, Refused
 from ..store import answers as rows
 from ..store.answers import Kept
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Released
     from .authority import Authority
 
-__all__ = ["Kept", "issued", "once"]
+__all__ = ["Kept", "issued", "issued_meanwhile", "once"]
 
 
 def once(authority: Authority, key: str, digest: str, do: Callable[[], Kept]) -> tuple[Kept, bool]:
@@ -47,3 +48,11 @@ def issued(authority: Authority, key: str, digest: str) -> Released | None:
             raise rows.reused()
     reconcile(authority)  # an interrupted run with the same key is over as soon as its lease is
     return authority.ledger.earlier(authority.actor, key, digest, authority.now())
+
+
+def issued_meanwhile(authority: Authority, key: str, digest: str, refused: GatekeyError) -> Released | None:
+    """The same, asked once more before a refusal is told: since `issued` has looked, the same request may have been answered elsewhere.
+
+    None also where the refusal says "try again": then it is looked up again anyway.
+    """
+    return issued(authority, key, digest) if isinstance(refused, Refused | Conflict | NotFound) else None

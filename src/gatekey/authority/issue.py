@@ -35,7 +35,7 @@ from ..x509 import signature as x509_signature
 from ..x509.certificate import Certificate, Issuer, encode_tbs
 from ..x509.names import encode_name
 from ..x509.spki import key_identifier, read_spki
-from .answers import issued
+from .answers import issued, issued_meanwhile
 from .authority import Say, silent
 from .facts import Met, holder_facts, key_facts, met
 from .steps import Steps, together
@@ -81,7 +81,12 @@ def issue(authority: Authority, request: Request, holder: Holder, *, alone: bool
     """
     if request.idempotency and (earlier := issued(authority, request.idempotency, request_digest(request))):
         return earlier
-    return _only(authority, Asked(request, holder, alone), say)
+    try:
+        return _only(authority, Asked(request, holder, alone), say)
+    except GatekeyError as refused:
+        if request.idempotency and (earlier := issued_meanwhile(authority, request.idempotency, request_digest(request), refused)):
+            return earlier
+        raise
 
 
 def issued_anyway(authority: Authority, request: Request, trouble: BaseException) -> Released | None:

@@ -86,6 +86,7 @@ class Ask(NamedTuple):
 class Wish(NamedTuple):
     """A certificate is to be issued, together with whatever else is asked for at this moment. `finish` makes the answer out of it and what there is to say."""
 
+    ask: Ask
     asked: Asked
     finish: Callable[[Released, CertificateRecord, Sequence[str]], Answer]
 

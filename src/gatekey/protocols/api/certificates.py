@@ -267,7 +267,7 @@ def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *
         secret = handover.secrets(ask.authority, released, holder, key, target, request.device) if key else {}
         return issued(ask, released, record, "now" if key else "never", (*notes, *said), secret)
 
-    return Wish(Asked(request, holder, alone), finish)
+    return Wish(ask, Asked(request, holder, alone), finish)
 
 
 def again(ask: Ask, released: Released) -> Answer:

@@ -7,6 +7,7 @@
 5 words     body and query against their shapes
 6 again     an idempotency key that was used before gets its first answer
 7 handler   and for issuances one commit for all that are asked for at this moment
+8 again     before a refusal is told: the same request may have been answered since 6
 """
 
 from __future__ import annotations
@@ -98,9 +99,9 @@ class Gate:
             return [Outcome(refused=_internal())] * len(asked)
 
     def _finished(self, call: Call, wish: Wish, outcome: Outcome) -> Answer:
-        if outcome.released is None or outcome.record is None:
-            return self._refused(outcome.refused or _internal(), call)
         try:
+            if outcome.released is None or outcome.record is None:
+                return _sealed(_unless_answered(wish.ask, outcome.refused or _internal()))
             return _sealed(wish.finish(outcome.released, outcome.record, outcome.notes))
         except GatekeyError as refused:
             return self._refused(refused, call)
@@ -142,8 +143,11 @@ class Gate:
             return certificates.again(ask, released)
         if route.writes and ask.key and not route.issues:
             return _once(ask, route)
-        result = route.handler(ask)  # 7
-        return result if isinstance(result, Answer | Wish) else (yield from result)
+        try:
+            result = route.handler(ask)  # 7
+            return result if isinstance(result, Answer | Wish) else (yield from result)
+        except GatekeyError as refused:
+            return _unless_answered(ask, refused)
 
     def _moment(self) -> Moment | None:
         """How the ledger stands; None when it cannot be read: then each question finds that out for itself."""
@@ -279,6 +283,16 @@ def _key(call: Call) -> str:
 def _digest(call: Call, query: dict[str, Any], body: dict[str, Any]) -> str:
     """What an idempotency key is bound to: all that was asked, however it was written."""
     return hashlib.sha256(json.dumps([call.method, call.path, query, body], sort_keys=True).encode()).hexdigest()
+
+
+def _unless_answered(ask: Ask, refused: GatekeyError) -> Answer:
+    """The answer that the same request got under the same key while this one was under way. Raises the refusal otherwise.
+
+    The key was looked up before the facts were read: whoever was quicker in between has what we were about to be refused ("has a certificate already").
+    """
+    if ask.key and (released := kept_answers.issued_meanwhile(ask.authority, ask.key, ask.digest, refused)):  # 8
+        return certificates.again(ask, released)
+    raise refused
 
 
 def _once(ask: Ask, route: Route) -> Answer:
