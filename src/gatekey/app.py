@@ -114,6 +114,7 @@ def _compose(config: Config, passphrase: Passphrase | None, clock: Clock, entrop
         profile=_Profiles(config.home / "profiles"),
         actor=who or actor(),
         owner=ports.owner(entropy),
+        lives=ports.lives,
     )
 
 
@@ -566,7 +567,7 @@ def _house(
 
     authority = open_authority(config, passphrase=passphrase, who=SERVICE)
     reconcile(authority)
-    republisher = Republisher(authority, ports.lives)
+    republisher = Republisher(authority, authority.lives)
     authority.republish = republisher.at_once
 
     def issuers() -> dict[str, str]:

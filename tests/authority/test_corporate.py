@@ -146,6 +146,7 @@ def test_strangers_and_gaps(tmp_path: Path, corp: Corp) -> None:
         corporate.install(authority, [corp.der("root.crt")], [])
     other = Corp(tmp_path / "other", "Other Root")
     corporate.install(authority, [signed, corp.der("root.crt")], [corp.crl()])
+    assert corporate.install(authority, [signed, corp.der("root.crt")], []) == ["people is here already"]  # whoever lost the first answer asks again
     with pytest.raises(NotFound, match="is not that of an authority here"):
         corporate.install(authority, [], [other.crl()])
     with pytest.raises(Conflict, match="but root is O=Corp, CN=Corp Root already"):

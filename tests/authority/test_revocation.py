@@ -231,10 +231,10 @@ def leaving_before(authority: Authority, name: str, leaves: Callable[[], object]
     done: list[object] = []
 
     @contextlib.contextmanager
-    def late(named: str) -> Iterator[Any]:
+    def late(named: str, *, joins: bool) -> Iterator[Any]:
         if named == name and not done:
             done.append(leaves())
-        with begin(named) as tx:
+        with begin(named, joins=joins) as tx:
             yield tx
 
     with monkeypatch.context() as patch:

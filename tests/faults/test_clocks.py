@@ -218,7 +218,7 @@ def test_a_job_of_a_clock_that_was_ahead_is_due_now(admin: Administrator, finish
 
 def test_an_answer_of_a_clock_that_was_ahead_does_not_block_its_key(admin: Administrator) -> None:
     with clock(admin, YEAR) as authority, faults.watching(Fault(1, happened=False)), pytest.raises(GatekeyError):
-        answers.once(authority, "key", "digest", lambda: answers.Kept(200, "never heard"))
+        answers.once(authority, "key", "digest", lambda: answers.Kept(200, "never heard"), apart=True)
     with clock(admin) as authority:
         assert answers.once(authority, "key", "digest", lambda: answers.Kept(200, "done")) == (answers.Kept(200, "done"), False)
 

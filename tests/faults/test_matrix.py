@@ -17,7 +17,7 @@ import pytest
 from gatekey.authority import access, answers, jobs, requests, seen
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import issue
-from gatekey.authority.revoke import follow
+from gatekey.authority.revoke import follow, revoke
 from gatekey.errors import GatekeyError
 from gatekey.keys import material
 from gatekey.ports import SystemClock
@@ -50,7 +50,8 @@ TRANSACTIONS = {
     "add token": "a token that nobody has; take it away and make another",
     "revoke token": "a token that is worth nothing",
     "note token use": "a note",
-    "begin answer": "a key that is taken until its lease is over",
+    "keep answer": "a deed with its answer, given again to the same key",
+    "claim answer": "a key that is free once the process that has claimed it is known to be gone, or its lease is over",
     "give up answer": "a free key",
     "finish answer": "an answer, given again to the same key",
     "free job": "a lease that anybody may take",
@@ -143,7 +144,15 @@ def _draft(authority: Authority) -> None:
 
 
 def _answered(authority: Authority) -> object:
-    return answers.once(authority, "key", "digest", lambda: answers.Kept(200, "done"))
+    return answers.once(authority, "key", "digest", lambda: answers.Kept(200, "done"), apart=True)
+
+
+def _kept_with_its_deed(authority: Authority) -> object:
+    def revoked() -> answers.Kept:
+        (record,) = authority.reads.by_holder("ann")
+        return answers.Kept(200, revoke(authority, record.id)[0].id.serial)
+
+    return answers.once(authority, "key", "digest", revoked)
 
 
 def _given_up(authority: Authority) -> object:
@@ -151,7 +160,7 @@ def _given_up(authority: Authority) -> object:
         raise RuntimeError
 
     with contextlib.suppress(RuntimeError):
-        answers.once(authority, "key", "digest", fail)
+        answers.once(authority, "key", "digest", fail, apart=True)
     return None
 
 
@@ -229,6 +238,7 @@ SCENARIOS = {
     "a newer program": Scenario("people add bob", newer=True),
     "store check --repair": Scenario(MENDS, (ANN, "revoke ann", _an_entry_damaged)),
     "an answer": Scenario(_with(_answered)),
+    "an answer with its deed": Scenario(_with(_kept_with_its_deed), (ANN,)),
     "an answer that fails": Scenario(_with(_given_up)),
     "a job": Scenario(_with(_job)),
     "a job whose process is gone": Scenario(_with(_freed)),

@@ -27,6 +27,35 @@ def test_all_or_nothing(scribe: Scribe) -> None:
     assert scribe.sql("SELECT spki_sha256 FROM compromised_key") == [("k",)]
 
 
+def test_a_part_is_committed_with_the_whole_or_undone_with_it(scribe: Scribe) -> None:
+    def both(*, fails: bool) -> None:
+        with scribe.db.transaction("test") as tx:
+            with scribe.db.transaction("part", joins=True) as part:
+                part.run("INSERT INTO compromised_key VALUES ('k', 1, 'x')")
+            scribe.db.afterwards(lambda: seen.append(len(scribe.sql("SELECT * FROM compromised_key"))))
+            assert tx.one("SELECT 1 FROM compromised_key") == (1,)
+            with scribe.another().db.read() as other:
+                assert other.one("SELECT 1 FROM compromised_key") is None  # nobody else sees the half of it
+            _ = 1 / 0 if fails else 0
+
+    seen: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        both(fails=True)
+    assert (seen, scribe.sql("SELECT * FROM compromised_key")) == ([], [])
+    both(fails=False)
+    assert seen == [1]
+    scribe.db.afterwards(lambda: seen.append(2))
+    assert seen == [1, 2]
+
+
+def test_what_must_be_durable_by_itself_stands_in_no_other_transaction(scribe: Scribe) -> None:
+    with pytest.raises(RuntimeError, match="'record certificates' is to be durable by itself"), scribe.db.transaction("test"):  # noqa: SIM117  one inside the other
+        with scribe.db.transaction("record certificates"):
+            raise AssertionError
+    with scribe.db.transaction("test", joins=True) as tx:
+        assert tx.one("SELECT count(*) FROM compromised_key") == (0,)
+
+
 def test_ctrl_c_inside_is_a_rollback(scribe: Scribe) -> None:
     with pytest.raises(KeyboardInterrupt), scribe.db.transaction("test") as tx:
         tx.run("INSERT INTO compromised_key VALUES ('k', 1, 'x')")

@@ -42,7 +42,7 @@ def set_roles(authority: Authority, login: str, *, add: Sequence[str] = (), remo
     holder = people.get(authority, login)
     if unknown := [role for role in (*add, *remove) if role not in ROLES]:
         raise Refused("bad-role", f"{unknown[0]!r} is not a role", hint=f"roles are {', '.join(ROLES)}")
-    with authority.ledger.db.transaction("set roles") as tx:
+    with authority.ledger.db.transaction("set roles", joins=True) as tx:
         if add:
             _here(tx, holder.login)
         wanted = tuple(sorted({*rows.roles(tx, holder.login), *add} - set(remove)))
@@ -93,7 +93,7 @@ def make_token(authority: Authority, login: str, scopes: Sequence[str], *, about
     short = authority.entropy.bytes(8).hex()
     secret = base64.b32encode(authority.entropy.bytes(25)).decode().lower()
     token = Token(short, holder.login, tuple(scope for scope in SCOPES if scope in scopes), about, now, now + days * DAY, 0, 0)
-    with authority.ledger.db.transaction("add token") as tx:
+    with authority.ledger.db.transaction("add token", joins=True) as tx:
         _here(tx, holder.login)
         allowed = scopes_of(rows.roles(tx, holder.login))
         if beyond := [scope for scope in scopes if scope not in allowed]:
@@ -115,7 +115,7 @@ def revoke_token(authority: Authority, text: str) -> str:
     Raises NotFound.
     """
     short = token_id(text)
-    with authority.ledger.db.transaction("revoke token") as tx:
+    with authority.ledger.db.transaction("revoke token", joins=True) as tx:
         rows.revoke_token(tx, short, authority.actor, authority.now())
     return short
 

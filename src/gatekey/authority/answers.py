@@ -11,32 +11,49 @@ from ..store.answers import Kept
 
 if TYPE_CHECKING:
     from ..lifecycle import Released
+    from ..store.database import Transaction
     from .authority import Authority
 
 __all__ = ["Kept", "issued", "issued_meanwhile", "once"]
 
 
-def once(authority: Authority, key: str, digest: str, do: Callable[[], Kept]) -> tuple[Kept, bool]:
+def once(authority: Authority, key: str, digest: str, do: Callable[[], Kept], *, apart: bool = False) -> tuple[Kept, bool]:
     """Does something and keeps its answer, or gives the one of the first time; and whether it is an earlier one.
 
-    A crash between the deed and its answer lets the same request through once more after two minutes; the deed itself then says that it is done.
-    Raises Conflict when the key was used for another request, and what `do` raises: then the key is free again.
+    The deed and its answer are one transaction: a crash leaves both or neither. `apart`: where that cannot be, since it takes more than one write, or is no
+    matter of the ledger. Then the key is claimed before; a crash leaves a claim that ends with its process, and whoever asks again does it again.
+    Raises Conflict when the key was used for another request, Unavailable while another process has claimed it, and what `do` raises: then the key is free.
     """
-    requester = authority.actor
-    authority.ledger.earlier(requester, key, f"not an issuance: {digest}", authority.now())  # raises Conflict if it was one
-    with authority.ledger.db.transaction("begin answer") as tx:
-        earlier = rows.begin(tx, requester, key, digest, authority.now())
+    if apart:
+        return _claimed(authority, key, digest, do)
+    with authority.ledger.db.transaction("keep answer") as tx:
+        earlier = _begin(authority, tx, key, digest)
+        if earlier:
+            return earlier, True
+        kept = do()
+        rows.finish(tx, authority.actor, key, kept)
+    return kept, False
+
+
+def _claimed(authority: Authority, key: str, digest: str, do: Callable[[], Kept]) -> tuple[Kept, bool]:
+    with authority.ledger.db.transaction("claim answer") as tx:
+        earlier = _begin(authority, tx, key, digest)
     if earlier:
         return earlier, True
     try:
         kept = do()
     except BaseException:
         with authority.ledger.db.transaction("give up answer") as tx:
-            rows.give_up(tx, requester, key)
+            rows.give_up(tx, authority.actor, key)
         raise
     with authority.ledger.db.transaction("finish answer") as tx:
-        rows.finish(tx, requester, key, kept)
+        rows.finish(tx, authority.actor, key, kept)
     return kept, False
+
+
+def _begin(authority: Authority, tx: Transaction, key: str, digest: str) -> Kept | None:
+    authority.ledger.earlier(authority.actor, key, f"not an issuance: {digest}", authority.now())  # raises Conflict if it was one
+    return rows.begin(tx, authority.actor, key, digest, authority.now(), owner=authority.owner, lives=authority.lives)
 
 
 def issued(authority: Authority, key: str, digest: str) -> Released | None:
@@ -47,7 +64,7 @@ def issued(authority: Authority, key: str, digest: str) -> Released | None:
         if rows.taken(tx, authority.actor, key, authority.now()):
             raise rows.reused()
     reconcile(authority)  # an interrupted run with the same key is over as soon as its lease is
-    return authority.ledger.earlier(authority.actor, key, digest, authority.now())
+    return authority.ledger.earlier(authority.actor, key, digest, authority.now(), lives=authority.lives)
 
 
 def issued_meanwhile(authority: Authority, key: str, digest: str, refused: GatekeyError) -> Released | None:

@@ -40,7 +40,7 @@ class Issuing(NamedTuple):
 class Authority:
     """Everything an authority is made of. Made by `app.py` only.
 
-    `actor`: who acts, for the audit log and for idempotency. `owner`: this process, for leases.
+    `actor`: who acts, for the audit log and for idempotency. `owner`: this process, for leases; `lives`: whether the process of a lease may still be there.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Authority:
         profile: Callable[[str], Profile],
         actor: str,
         owner: str,
+        lives: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.config = config
         self.ledger = ledger
@@ -65,6 +66,7 @@ class Authority:
         self.profile = profile
         self.actor = actor
         self.owner = owner
+        self.lives = lives
         #: In a service: brings CRLs and the published folder behind the ledger, or leaves it to whoever is at it; answers with what failed.
         self.republish: Callable[[], list[GatekeyError]] | None = None
         self._records: list[AuthorityRecord] = []

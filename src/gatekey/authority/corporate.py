@@ -122,11 +122,12 @@ def install(authority: Authority, certificates: Sequence[bytes], lists: Sequence
     read = [read_certificate(der) for der in offered]
     ours = {founding.name: authority.keyring.open(founding.name).spki for founding in ISSUING if founding.name in waiting(authority)}
     chains = {name: _chain(authority, leaf, read) for name, spki in ours.items() for leaf in read if leaf.spki == spki}
-    if not chains and not lists:
+    here = [record.name for record in authority.records() if record.role != "root" and authority.issuing(record.name).certificate.der in offered]
+    if not chains and not lists and not here:
         names = ", ".join(ours) or "nothing"
         hint = f"waiting for a certificate: {names}; gatekey authority list"
         raise NotFound("not-ours", "none of these certificates is for a key of ours", hint=hint, waiting=list(ours))
-    done = []
+    done = [f"{name} is here already" for name in here]
     for name, chain in chains.items():
         done += _install_chain(authority, name, chain)
     for der in lists:

@@ -21,7 +21,7 @@ def add(authority: Authority, wanted: Holder) -> Holder:
     check(wanted)
     if problem := reserved_problem(wanted.login):
         raise Refused("name-reserved", problem, hint="choose another name")
-    with authority.ledger.db.transaction("add holder") as tx:
+    with authority.ledger.db.transaction("add holder", joins=True) as tx:
         rows.add(tx, wanted, authority.actor, authority.now())
     return get(authority, wanted.login)
 
@@ -43,7 +43,7 @@ def change(
     Raises NotFound, Refused with all reasons, Conflict.
     """
     found = get(authority, login)
-    with authority.ledger.db.transaction("change holder") as tx:
+    with authority.ledger.db.transaction("change holder", joins=True) as tx:
         # As she stands now: what another process has changed meanwhile must not be undone, least of all that she has left.
         known = rows.find(tx, found.login) or found
         if gone := set(remove_groups) - set(known.groups):

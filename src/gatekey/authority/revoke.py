@@ -72,6 +72,10 @@ def follow(authority: Authority, issuers: set[str]) -> None:
     In a service they may follow a moment after this returns: what comes in one second is gathered (`republish.py`).
     A crash, or trouble, leaves CRL or folder behind the ledger; the next verb that writes and `store check --repair` go through `tell` again.
     """
+    authority.ledger.db.afterwards(lambda: _follow(authority, issuers))
+
+
+def _follow(authority: Authority, issuers: set[str]) -> None:
     troubles = tell(authority, issuers) if authority.republish is None else authority.republish()
     if troubles:
         first = troubles[0]

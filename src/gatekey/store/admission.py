@@ -174,5 +174,18 @@ def _refuse_asked(tx: Transaction, known: Room, requester: str, key: str, now: i
     )
     used = "SELECT 1 FROM certificate WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned'"
     if (requester, key) in known.asked or tx.one(used, requester=requester, key=key):
-        raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+        raise in_use(LEASE + 1, dead=False)
     known.asked.add((requester, key))
+
+
+def in_use(rest: int, *, dead: bool) -> Unavailable:
+    """The same request is under way. `rest`: seconds after which that is over at the latest. `dead`: whoever was at it is gone, so it takes that long.
+
+    Otherwise it is worth asking again after as long as it has taken already: usually that is an instant.
+    """
+    if dead:
+        message = "the same request was being answered by a process that is gone"
+        return Unavailable("idempotency-in-use", message, hint=f"ask again in {rest} seconds", retry_after=rest)
+    hint = f"ask again in a moment; if whoever was answering it was interrupted, that is over in {rest} seconds"
+    wait = max(1, min(rest, LEASE - rest))
+    return Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint=hint, retry_after=wait)

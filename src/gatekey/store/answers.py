@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import Conflict, Unavailable
-from .admission import AHEAD, IDEMPOTENCY, LEASE
+from ..errors import Conflict
+from .admission import AHEAD, IDEMPOTENCY, LEASE, in_use
 from .database import Transaction
 
 #: The status of a row whose answer is still being made.
@@ -19,22 +20,26 @@ class Kept(NamedTuple):
     body: str
 
 
-def begin(tx: Transaction, requester: str, key: str, digest: str, now: int) -> Kept | None:
-    """The answer that this requester got to this key, or None: then the key is taken for the answer to come.
+def begin(tx: Transaction, requester: str, key: str, digest: str, now: int, *, owner: str, lives: Callable[[str], bool]) -> Kept | None:
+    """The answer that this requester got to this key, or None: then the key is taken for the answer to come, by the process `owner`.
 
-    Raises Conflict when it belonged to another request, Unavailable while the same request is being answered. A process that died on the way blocks the key
-    for the length of a lease only.
+    Raises Conflict when it belonged to another request, Unavailable while the same request is being answered. A process that died on the way (`lives` says
+    so) blocks the key no longer; one of which that is not known, for the length of a lease.
     """
     over = "DELETE FROM answer WHERE at < :old OR (status = :open AND (at < :dead OR at > :ahead))"
     tx.run(over, old=now - IDEMPOTENCY, open=_OPEN, dead=now - LEASE, ahead=now + AHEAD)
-    row = tx.one("SELECT digest, status, body FROM answer WHERE requester = :requester AND idempotency = :key", requester=requester, key=key)
+    row = tx.one("SELECT digest, status, body, at FROM answer WHERE requester = :requester AND idempotency = :key", requester=requester, key=key)
+    if row is not None and row[1] == _OPEN and not lives(str(row[2])):
+        give_up(tx, requester, key)
+        row = None
     if row is None:
-        tx.insert("answer", {"requester": requester, "idempotency": key, "digest": digest, "status": _OPEN, "body": "", "at": now})
+        # While a row is open, its body says who is at it.
+        tx.insert("answer", {"requester": requester, "idempotency": key, "digest": digest, "status": _OPEN, "body": owner, "at": now})
         return None
     if row[0] != digest:
         raise reused()
     if row[1] == _OPEN:
-        raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+        raise in_use(int(row[3]) + LEASE + 1 - now, dead=False)
     return Kept(int(row[1]), str(row[2]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -123,11 +123,39 @@ class Database:
             raise self.dialect.explain(error) from error
 
     @contextmanager
-    def transaction(self, name: str) -> Iterator[Transaction]:
+    def transaction(self, name: str, *, joins: bool = False) -> Iterator[Transaction]:
         """All or nothing. `name` says which write this is: the fault tests list every one of them.
 
+        `joins`: inside another transaction of this thread it is a part of that one, and committed or undone with it. What must be durable before something
+        else happens, such as a record before its signature, never joins.
         Raises Unavailable (locked, full) or Misconfigured (read-only, damaged); then nothing was changed.
         """
+        around: Transaction | None = getattr(self._local, "around", None)
+        if around is not None:
+            if not joins:
+                raise RuntimeError(f"{name!r} is to be durable by itself, and stands inside another transaction")
+            yield around
+            return
+        later: list[Callable[[], object]] = []
+        self._local.later = later
+        with self._alone(name) as tx:
+            self._local.around = tx
+            try:
+                yield tx
+            finally:
+                self._local.around = None
+        for do in later:
+            do()
+
+    def afterwards(self, do: Callable[[], object]) -> None:
+        """Does what may only be seen once it stands in the ledger: at once, or after the commit of the transaction in which this thread is."""
+        if getattr(self._local, "around", None) is None:
+            do()
+        else:
+            self._local.later.append(do)
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[Transaction]:
         dialect = self.dialect
         # Threads of one process take turns here, where waiting costs nothing; only processes have to wait for each other at the engine.
         if not self._turn.acquire(timeout=dialect.patience):

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import Conflict, NotFound, Refused, Unavailable
+from ..errors import Conflict, NotFound, Refused
 from ..lifecycle import Draft, Recorded, Released, Signed
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, Taken
@@ -92,14 +92,15 @@ class Ledger:
         draft = signed.recorded.draft
         return Released(draft.kind, draft.issuer, draft.number, self._assemble(draft.tbs, signed.signature))
 
-    def earlier(self, requester: str, key: str, request_sha256: str, now: int) -> Released | None:
+    def earlier(self, requester: str, key: str, request_sha256: str, now: int, *, lives: Callable[[str], bool] = lambda _: True) -> Released | None:
         """The answer that this requester got to this idempotency key within the last 7 days, or None.
 
-        Raises Conflict when it belonged to another request, Unavailable while it is still being answered.
+        Raises Conflict when it belonged to another request, Unavailable while it is still being answered; that says how long it takes when the process that
+        was at it is gone (`lives` says so).
         """
         with self.db.read() as tx:
             row = tx.one(
-                "SELECT issuer, serial, state, tbs, signature, request_sha256, lease_until FROM certificate"
+                "SELECT issuer, serial, state, tbs, signature, request_sha256, lease_until, owner FROM certificate"
                 " WHERE requester = :requester AND idempotency = :key AND state <> 'abandoned' AND recorded_at >= :old",
                 requester=requester,
                 key=key,
@@ -107,13 +108,13 @@ class Ledger:
             )
         if row is None:
             return None
-        issuer, serial, state, tbs, signature, digest, lease_until = row
+        issuer, serial, state, tbs, signature, digest, lease_until, owner = row
         if digest != request_sha256:
             raise Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
         if state == "released":
             return Released("certificate", issuer, serial, self._assemble(tbs, signature))
         if now <= lease_until <= now + LEASE + AHEAD:
-            raise Unavailable("idempotency-in-use", "the same request is being answered at this moment", hint="ask again in a moment")
+            raise admission.in_use(lease_until + 1 - now, dead=not lives(owner))
         return None
 
     def abandon(self, *, now: int, entry: Entry, actor: str) -> list[CertificateId]:
@@ -162,7 +163,7 @@ class Ledger:
         One transaction: after a crash either all of it is in force or none of it. CRLs follow from the revocation number.
         Raises NotFound, or Conflict when it is revoked already.
         """
-        with self.db.transaction("revoke") as tx:
+        with self.db.transaction("revoke", joins=True) as tx:
             row = _certificate(tx, which)
             state, revoked_at, was, key = row
             if state == "abandoned" or (revoked_at is not None and (was == reason or (was != HOLD and reason != "key-compromise"))):
@@ -193,7 +194,7 @@ class Ledger:
 
     def unhold(self, which: CertificateId, *, at: int, actor: str) -> None:
         """Gives a held certificate back. Raises NotFound, or Conflict when it is not held."""
-        with self.db.transaction("unhold") as tx:
+        with self.db.transaction("unhold", joins=True) as tx:
             _, revoked_at, was, _ = _certificate(tx, which)
             if revoked_at is None or was != HOLD:
                 raise Conflict(
@@ -214,7 +215,7 @@ class Ledger:
 
         `may` is asked inside it, before anything changes, and raises what stands against it.
         """
-        with self.db.transaction("leave") as tx:
+        with self.db.transaction("leave", joins=True) as tx:
             may(tx)
             people.mark_left(tx, login, at, actor)
             rows = tx.all(f"SELECT issuer, serial FROM certificate WHERE holder = :holder AND {ALIVE} ORDER BY recorded_at", holder=login, now=at)  # noqa: S608

@@ -95,7 +95,8 @@ class Route(NamedTuple):
     """One line of the table. `scopes`: any one of them is enough; () for everybody who has signed in.
 
     `answer` is the JSON of success; for other media types it is None and `media` says which. `issues`: the handler answers with a Wish, perhaps in steps.
-    `secrets`: names in the answer that are told the first time only, never kept for a repeated question.
+    `secrets`: names in the answer that are told the first time only, never kept for a repeated question. `apart`: what it does takes more than one write, or
+    is no matter of the ledger; it cannot be one transaction with the answer that is kept of it, and doing it again must be harmless.
     """
 
     method: str
@@ -111,6 +112,7 @@ class Route(NamedTuple):
     status: int = 200
     issues: bool = False
     secrets: tuple[str, ...] = ()
+    apart: bool = False
 
     @property
     def writes(self) -> bool:

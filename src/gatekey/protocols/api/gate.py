@@ -306,7 +306,7 @@ def _once(ask: Ask, route: Route) -> Answer:
         told = json.loads(answer.body)
         return kept_answers.Kept(answer.status, json.dumps({name: None if name in route.secrets else value for name, value in told.items()}))
 
-    kept, earlier = kept_answers.once(ask.authority, ask.key, ask.digest, do)
+    kept, earlier = kept_answers.once(ask.authority, ask.key, ask.digest, do, apart=route.apart)
     return as_json(json.loads(kept.body), status=kept.status) if earlier else first[0]
 
 
@@ -329,6 +329,6 @@ def _problem(error: GatekeyError, call: Call) -> Answer:
     elif status == 405:
         more = (("allow", ", ".join(error.facts.get("allow", ()))),)
     elif status in (429, 503):
-        more = (("retry-after", "1"),)
+        more = (("retry-after", str(error.facts.get("retry_after", 1))),)
     return _sealed(answer._replace(headers=(*answer.headers, *more)))
 

@@ -352,7 +352,9 @@ def put_profile(ask: Ask) -> Answer:
         replaces = None
     except Misconfigured:
         replaces = ""
-    add_profile(ask.authority, one, ask.body["toml"], replaces=replaces, force=ask.body.get("force", False))
+    # Under a key it may be there already, put by an attempt that was interrupted before its answer was kept.
+    if not (ask.key and name in profiles.own_names(folder) and profiles.text_of(name, folder) == ask.body["toml"]):
+        add_profile(ask.authority, one, ask.body["toml"], replaces=replaces, force=ask.body.get("force", False))
     return as_json({**_profile(ask, name), "toml": profiles.text_of(name, folder)})
 
 
@@ -427,20 +429,22 @@ _WEB_SERVERS = ("read", "decide")
 ROUTES = (
     Route("GET", "/v1/authorities", "listAuthorities", "All authorities", ("read",), authorities, answer=_AUTHORITIES),
     Route("POST", "/v1/authorities/install", "installAuthority", "Take in what a root elsewhere has signed", ("manage",), install, body=_INSTALL,
-          answer=_INSTALLED),
+          answer=_INSTALLED, apart=True),
     Route("GET", "/v1/authorities/requests", "authorityRequests", "What a root elsewhere is to sign", ("read",), waiting, answer=_WAITING),
     Route("GET", "/v1/authorities/{name}", "showAuthority", "One authority, its certificate and chain", ("read",), authority, answer=_AUTHORITY_SHOWN),
     Route("GET", "/v1/authorities/{name}/certificate", "authorityCertificate", "An authority's certificate in PEM", _WEB_SERVERS, authority_certificate,
           media="application/x-pem-file"),
     Route("GET", "/v1/authorities/{name}/crl", "authorityCrl", "An authority's CRL in DER, complete now", _WEB_SERVERS, crl, media="application/pkix-crl"),
-    Route("POST", "/v1/authorities/{name}/crl", "makeCrl", "Sign a new CRL now", ("manage",), make_crl, body=NOTHING, answer=_MADE_CRL),
+    Route("POST", "/v1/authorities/{name}/crl", "makeCrl", "Sign a new CRL now", ("manage",), make_crl, body=NOTHING, answer=_MADE_CRL,
+          apart=True),
     Route("GET", "/v1/bundle", "bundle", "What a web server needs: the list of its files", _WEB_SERVERS, bundle, answer=_BUNDLE),
     Route("GET", "/v1/bundle.zip", "bundleZip", "All files of the bundle in one", _WEB_SERVERS, bundle_zip, media="application/zip"),
     Route("GET", "/v1/bundle/{file}", "bundleFile", "One file of the bundle", _WEB_SERVERS, bundle_file, media="application/octet-stream"),
     Route("GET", "/v1/profiles", "listProfiles", "All profiles", ("read",), list_profiles, answer=_PROFILES),
     Route("POST", "/v1/profiles/check", "checkProfile", "Would this be a good profile?", ("read",), check_profile, body=_PROFILE_TO_CHECK, answer=_JUDGED),
     Route("GET", "/v1/profiles/{name}", "showProfile", "One profile as it is written", ("read",), show_profile, answer=_PROFILE_SHOWN),
-    Route("PUT", "/v1/profiles/{name}", "putProfile", "Add a profile of one's own", ("manage",), put_profile, body=_PROFILE_WANTED, answer=_PROFILE_SHOWN),
+    Route("PUT", "/v1/profiles/{name}", "putProfile", "Add a profile of one's own", ("manage",), put_profile, body=_PROFILE_WANTED, answer=_PROFILE_SHOWN,
+          apart=True),
     Route("GET", "/v1/profiles/{name}/explain", "explainProfile", "Every rule of issuing, and what the profile says", ("read",), explain_profile,
           answer=_EXPLAINED),
     Route("GET", "/v1/audit", "listAudit", "The audit log, page by page", ("read",), audit, query=_AUDIT, answer=answers.EVENTS),
@@ -448,5 +452,5 @@ ROUTES = (
     Route("GET", "/v1/doctor", "doctor", "Named checks, each with what to do when it fails", ("read",), doctor, answer=_DOCTOR),
     Route("POST", "/v1/store/check", "checkStore", "Is the ledger whole?", ("read",), store_check, body=NOTHING, answer=_WHOLE),
     Route("POST", "/v1/store/repair", "repairStore", "Mend what can be mended without losing anything", ("manage",), store_repair, body=NOTHING,
-          answer=_WHOLE),
+          answer=_WHOLE, apart=True),
 )  # fmt: skip

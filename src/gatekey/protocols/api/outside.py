@@ -227,5 +227,6 @@ ROUTES = (
     Route("GET", "/v1/install/{name}", "showGuide", "How a certificate is installed on one system", ("read",), guide, query=_GUIDE_QUERY, answer=_GUIDE),
     Route("POST", "/v1/webserver", "webserver", "A configuration for a web server, as text", ("read",), webserver, body=_SITE, answer=_CONFIGURATION),
     Route("GET", "/v1/check", "listChecks", "Which sites may be checked, and what is looked at", ("read",), checkable, answer=_CHECKABLE),
-    Route("POST", "/v1/check", "checkSite", "Knock at a live site and say whether the door is shut", ("manage",), check, body=_CHECK, answer=_REPORT),
+    Route("POST", "/v1/check", "checkSite", "Knock at a live site and say whether the door is shut", ("manage",), check, body=_CHECK, answer=_REPORT,
+          apart=True),
 )  # fmt: skip
