@@ -277,6 +277,7 @@ def test_too_many_at_once_are_told_to_come_back(desk: Desk, monkeypatch: pytest.
 
     answer = told(asyncio.run(ask()))
     assert (answer.status, answer.code) == (429, "too-many-requests")
+    assert (answer.headers["retry-after"], answer.headers["x-content-type-options"]) == ("1", "nosniff")
 
 
 def test_whoever_goes_away_leaves_the_others_alone(desk: Desk) -> None:

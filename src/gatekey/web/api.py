@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import Unavailable
 from ..model.access import Caller
 from ..protocols.api import answers, table
-from ..protocols.api.gate import Gate, Prepared
+from ..protocols.api.gate import Gate, Prepared, as_problem
 from ..protocols.api.shapes import Field, Shape
-from ..protocols.message import Answer, Call, Peer, problem
+from ..protocols.message import Answer, Call, Peer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -59,7 +59,7 @@ class Clerk:
         if len(self._waiting) >= MOST_WAITING:
             busy: asyncio.Future[Answer] = loop.create_future()
             refused = Unavailable("too-many-requests", "too many certificates are being asked for", hint="ask again in a moment")
-            busy.set_result(problem(refused, instance=call.id))
+            busy.set_result(as_problem(refused, call))
             return busy
         # A key that is made here may take a second (RSA); the others must not wait for it.
         return self._join(call) if b'"csr"' in call.body else loop.create_task(self._prepared(call))

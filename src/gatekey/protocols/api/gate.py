@@ -107,11 +107,11 @@ class Gate:
             return self._refused(refused, call)
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
-            return _problem(_internal(), call)
+            return as_problem(_internal(), call)
 
     def _refused(self, error: GatekeyError, call: Call) -> Answer:
         self._refusal(error, call)
-        return _problem(error, call)
+        return as_problem(error, call)
 
     def prepare(self, call: Call) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
@@ -124,7 +124,7 @@ class Gate:
             return Prepared(call, self._refused(refused, call))
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
-            return Prepared(call, _problem(_internal(), call))
+            return Prepared(call, as_problem(_internal(), call))
         return Prepared(call, _sealed(result) if isinstance(result, Answer) else result)
 
     def _prepare(self, call: Call, moment: Moment | None) -> Steps[Answer | Wish]:
@@ -318,7 +318,8 @@ def _internal() -> GatekeyError:
     return Refused("internal", "something went wrong here; the log has it under this id")
 
 
-def _problem(error: GatekeyError, call: Call) -> Answer:
+def as_problem(error: GatekeyError, call: Call) -> Answer:
+    """A refusal as the API tells it, with the headers that belong to its status."""
     answer = problem(error, instance=call.id)
     status = _STATUS.get(error.code, answer.status)
     if status != answer.status:
