@@ -226,6 +226,28 @@ def test_an_operator_cannot_become_an_administrator(tmp_path: Path) -> None:
     desk.close()
 
 
+def test_a_token_that_is_too_narrow_is_called_that(tmp_path: Path) -> None:
+    """Its holder may do it, so nobody else need be asked."""
+    desk = Desk(tmp_path)
+
+    def refused(login: str, scopes: list[str], body: dict[str, str]) -> tuple[str, str]:
+        token = desk.ask("boss", "POST", "/v1/tokens", {"login": login, "scopes": scopes}).json["token"]
+        told = desk.ask("", "POST", "/v1/certificates/client", {"device": "mine", **body}, headers=(*JSON, ("authorization", f"Bearer {token}")))
+        assert (told.status, told.code) == (403, "above-caller")
+        return told.json["title"], told.json["detail"]
+
+    sign_in = "take another one, or sign in with the certificate of"
+    manage = f"this token lacks the scope manage: {sign_in} boss"
+    assert refused("boss", ["issue"], {"login": "boss"}) == ("boss may do more (read, revoke, people, manage) than this token of boss", manage)
+    assert refused("boss", ["issue"], {"login": "olga"}) == ("olga may do more (read, revoke, people) than this token of boss", manage)
+    assert refused("boss", ["issue"], {"login": "gatekey-service"}) == ("gatekey-service is the service itself, so this is for an administrator", manage)
+    of_olga = f"this token lacks the scopes read, revoke, people: {sign_in} olga"
+    assert refused("olga", ["issue"], {"login": "olga"}) == ("olga may do more (read, revoke, people) than this token of olga", of_olga)
+    words = "boss may do more than olga here (read, revoke, people, manage), so this is for an administrator"
+    assert refused("olga", ["issue"], {"login": "boss"}) == (words, "ask somebody with the role administrator")
+    desk.close()
+
+
 def test_an_operator_gets_no_machine_with_an_administrators_e_mail(tmp_path: Path) -> None:
     from gatekey.keys import material
     from gatekey.model.names import Names

@@ -125,12 +125,23 @@ def not_above(ask: Ask, login: str) -> None:
 
     Whoever may `manage` may give roles, and so everything. What belongs to the service itself is for them alone.
     """
-    if reserved_problem(login) and not ask.caller.may("manage"):
-        raise Refused("above-caller", f"{login} is the service itself, so this is for an administrator", hint="ask somebody with the role administrator")
-    beyond = [scope for scope in scopes_of(ask.desk.roles(login)) if not ask.caller.may(scope)]
-    if beyond and not ask.caller.may("manage"):
-        message = f"{login} may do more than {ask.caller.login} here ({', '.join(beyond)}), so this is for an administrator"
+    if ask.caller.may("manage"):
+        return
+    if reserved_problem(login):
+        message, lacks = f"{login} is the service itself, so this is for an administrator", ["manage"]
+    else:
+        lacks = [scope for scope in scopes_of(ask.desk.roles(login)) if not ask.caller.may(scope)]
+        message = f"{login} may do more than {ask.caller.login} here ({', '.join(lacks)}), so this is for an administrator"
+    if not lacks:
+        return
+    own = scopes_of(ask.desk.roles(ask.caller.login))
+    enough = ["manage"] if "manage" in own else lacks
+    if ask.caller.way != "token" or not set(enough) <= set(own):
         raise Refused("above-caller", message, hint="ask somebody with the role administrator")
+    if not reserved_problem(login):
+        message = f"{login} may do more ({', '.join(lacks)}) than this token of {ask.caller.login}"
+    scopes = f"the scope{'s' if len(enough) > 1 else ''} {', '.join(enough)}"
+    raise Refused("above-caller", message, hint=f"this token lacks {scopes}: take another one, or sign in with the certificate of {ask.caller.login}")
 
 
 def certificate(ask: Ask, *wanted: str) -> CertificateRecord:
