@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gatekey.authority import access
+from gatekey.keys.files import FileKeyring
 from gatekey.model.access import ROLES, SCOPES
 from gatekey.protocols.api import table
 from gatekey.protocols.api.asking import Route
-from gatekey.protocols.message import Peer
+from gatekey.protocols.message import Peer, problem, without_folders
+from gatekey.store.dialect import SQLite
 from kit.desk import CAST, JSON, Desk
 
 #: The rule for each route, said once more and independently of the table: a new route fails until somebody has thought about it.
@@ -320,3 +326,80 @@ def test_the_last_administrator_stays(tmp_path: Path) -> None:
     assert desk.ask("boss", "POST", "/v1/people/boss/leave", {}).status == 200
     assert desk.ask("olga", "POST", "/v1/people/olga/leave", {}).code == "last-administrator"
     desk.close()
+
+
+# Where the files lie
+
+
+@contextlib.contextmanager
+def locked(desk: Desk) -> Iterator[None]:
+    """Another process holds the ledger, and nobody waits for it."""
+    with contextlib.closing(sqlite3.connect(desk.authority.config.home / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_where_the_home_is_only_administrators_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path)
+    home, logged = str(desk.authority.config.home), []
+    monkeypatch.setattr(desk.authority.ledger.db.dialect, "patience", 0.01)
+    monkeypatch.setattr(desk.gate, "_refusal", lambda error, _: logged.append(f"{error.message} {error.hint}"))
+
+    def asked(who: str, path: str, body: Any) -> str:
+        told = desk.ask(who, "POST", path, body)
+        assert told.status == 503, told.body
+        assert home in logged[-1]
+        return f"{told.json['title']}: {told.json['detail']}"
+
+    for path in ("/v1/certificates/client", "/v1/people"):
+        with locked(desk):
+            assert asked("olga", path, {"login": "eve"}) == "another process holds the ledger ledger.db: try again in a moment"
+            assert asked("boss", path, {"login": "eve"}) == f"another process holds the ledger {home}/ledger.db: try again in a moment"
+    (desk.authority.config.home / "keys" / "people.key").rename(tmp_path / "away")
+    desk.authority.keyring = FileKeyring(desk.authority.config.home / "keys", None, desk.authority.entropy)
+    for path, body in (("/v1/certificates/client", {"login": "eve"}), ("/v1/certificates/nobody/revoke", {})):
+        words = "the key of people is not here: bring people.key back into"
+        assert asked("olga", path, body) == f"{words} keys, from a backup: nothing is issued without it"
+        assert asked("boss", path, body) == f"{words} {home}/keys, from a backup: nothing is issued without it"
+    desk.close()
+
+
+def test_what_is_told_of_the_house_says_not_where_it_is(tmp_path: Path) -> None:
+    """Whatever is looked at, and whatever is wrong with it."""
+    desk = Desk(tmp_path)
+    home = desk.authority.config.home
+    (home / "profiles").mkdir(exist_ok=True)
+    (home / "profiles" / "odd.toml").write_bytes(b"\xff")
+    (home / "profiles" / "far.toml").symlink_to(home / "nothing")
+    (home / "keys" / "people.key").chmod(0o644)
+    desk.authority.keyring = FileKeyring(home / "keys", None, desk.authority.entropy)
+    (home / "gatekey.toml").write_text("nonsense")
+    plain = [route.path for route in table.ROUTES if route.method == "GET" and "{" not in route.path and "read" in route.scopes]
+    asked: list[tuple[str, str, Any]] = [("GET", path, None) for path in (*plain, *(f"/v1/profiles/{name}" for name in ("odd", "far", "nothing")))]
+    asked += [("POST", "/v1/store/check", {}), ("POST", "/v1/authorities/people/crl", {}), ("POST", "/v1/certificates/nobody/hold", {})]
+    where = {who: {path for method, path, body in asked if str(home).encode() in desk.ask(who, method, path, body).body} for who in ("aud", "olga", "boss")}
+    assert where["aud"] == where["olga"] == set()
+    assert where["boss"] >= {"/v1/doctor", "/v1/profiles", "/v1/profiles/far", "/v1/certificates/nobody/hold"}
+    assert "gatekey.toml" in desk.ask("aud", "GET", "/v1/doctor").json["checks"]["config"]["message"]
+    desk.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "folders", "told"),
+    [
+        ("the ledger /srv/gk/ledger.db is damaged", ("/srv/gk",), "the ledger ledger.db is damaged"),
+        ("chmod 600 /srv/gk/keys/a.key", ("/srv/gk",), "chmod 600 keys/a.key"),
+        ("there is nothing in /srv/gk", ("/srv/gk",), "there is nothing in gk"),
+        ("/srv/other/x and /srv/gk/y", ("/srv/gk", "/srv/other"), "x and y"),
+        ("a/b and ./c, /openapi.json", ("", ".", "a", "/"), "a/b and ./c, /openapi.json"),
+    ],
+)
+def test_words_without_folders(text: str, folders: tuple[str, ...], told: str) -> None:
+    assert without_folders(text, *folders) == told
+
+
+def test_beside_the_api_nobody_is_told_either(tmp_path: Path) -> None:
+    """What agents ask is answered without knowing the home: the refusal itself says where its file lies."""
+    error = SQLite(tmp_path / "ledger.db").busy()
+    assert json.loads(problem(error).body)["title"] == "another process holds the ledger ledger.db"
+    assert json.loads(problem(error, whole=True).body)["title"] == f"another process holds the ledger {tmp_path}/ledger.db"

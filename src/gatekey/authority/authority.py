@@ -135,6 +135,7 @@ class Authority:
             f"the authority that issues for {side} has no certificate yet: a root elsewhere has to sign its request",
             hint=f"have {csr} signed there, then: gatekey authority install {side}.crt root.crt root.crl",
             side=side,
+            path=str(csr),
         )
 
     def issuer_for(self, profile: Profile) -> str:
@@ -173,13 +174,14 @@ class Authority:
             keys = self.config.home / "keys"
             root = self.record(name).role == "root"
             hint = f"bring {name}.key back into {keys}{' for this step, then take it away again' if root else ', from a backup: nothing is issued without it'}"
-            raise Misconfigured("key-not-here", f"the key of {name} is not here", hint=hint) from missing
+            raise Misconfigured("key-not-here", f"the key of {name} is not here", hint=hint, path=str(keys)) from missing
         if not self._belongs(name, signer.spki):
             raise Misconfigured(
                 "wrong-key",
                 f"the key that is kept for {name} is not the key of its certificate: nothing that it signed would hold",
                 hint=f"bring the right {name}.key back into {self.config.home / 'keys'}, from a backup",
                 authority=name,
+                path=str(self.config.home / "keys"),
             )
         return signer
 

@@ -46,17 +46,32 @@ _STATUS = {"Refused": 422, "Malformed": 400, "NotFound": 404, "Conflict": 409, "
 _STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "too-large": 413, "too-many-requests": 429, "method-not-allowed": 405}
 
 
-def problem(error: GatekeyError, *, instance: str = "") -> Answer:
-    """Problem details (RFC 9457) for a refusal. `instance`: the id of the request. Answers are kept in others' logs: a token that was asked with is cut."""
+def problem(error: GatekeyError, *, instance: str = "", home: str = "", whole: bool = False) -> Answer:
+    """Problem details (RFC 9457) for a refusal. `instance`: the id of the request. Answers are kept in others' logs: a token that was asked with is cut.
+
+    Where the files of the authority lie (`home`, and what the refusal says of a file of its own) is told to nobody but administrators (`whole`).
+    """
+
+    def told(text: str) -> str:
+        return without_tokens(text if whole else without_folders(text, home, str(error.facts.get("path", "")).rpartition("/")[0]))
+
     status = _STATUS_OF_CODE.get(error.code) or _STATUS[next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _STATUS)]
-    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": without_tokens(error.message), "status": status, "code": error.code}
+    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": told(error.message), "status": status, "code": error.code}
     if error.hint:
-        body["detail"] = without_tokens(error.hint)
+        body["detail"] = told(error.hint)
     if isinstance(error, Refused) and len(error.reasons) > 1:
-        body["reasons"] = [{"code": reason.code, "message": without_tokens(reason.message), "hint": without_tokens(reason.hint)} for reason in error.reasons]
+        body["reasons"] = [{"code": reason.code, "message": told(reason.message), "hint": told(reason.hint)} for reason in error.reasons]
     if instance:
         body["instance"] = instance
     return as_json(body, status=status, kind="application/problem+json")
+
+
+def without_folders(text: str, *folders: str) -> str:
+    """Words that name files by their names, and do not say in which of these folders they lie."""
+    for folder in folders:
+        if folder.startswith("/") and folder != "/":  # a folder that is named from where the process stands says nothing of where that is
+            text = text.replace(f"{folder}/", "").replace(folder, folder.rpartition("/")[2])
+    return text
 
 
 _encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -68,6 +68,7 @@ class Gate:
         refusal: Callable[[GatekeyError, Call], None] = lambda *_: None,
     ) -> None:
         self._authority = authority
+        self._home = str(authority.config.home)
         self._desk = Desk(make_key, outside, self._roles, {})
         self._trouble = trouble
         self._refusal = refusal
@@ -104,35 +105,36 @@ class Gate:
                 return _sealed(_unless_answered(wish.ask, outcome.refused or _internal()))
             return _sealed(wish.finish(outcome.released, outcome.record, outcome.notes))
         except GatekeyError as refused:
-            return self._refused(refused, call)
+            return self._refused(refused, call, wish.ask.caller)
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
             return as_problem(_internal(), call)
 
-    def _refused(self, error: GatekeyError, call: Call) -> Answer:
+    def _refused(self, error: GatekeyError, call: Call, caller: Caller) -> Answer:
         self._refusal(error, call)
-        return as_problem(error, call)
+        return as_problem(error, call, self._home, whole=caller.may("manage"))
 
     def prepare(self, call: Call) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
         return alone(self._prepared(call, None))
 
     def _prepared(self, call: Call, moment: Moment | None) -> Steps[Prepared]:
+        caller = Caller()
         try:
-            result = yield from self._prepare(call, moment)
+            _no_other_site(call)  # 1
+            route, words, _ = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
+            if route is None and (methods := table.methods(call.path)):
+                raise Refused("method-not-allowed", f"{call.method[:20]} is not for this path", hint=f"it knows {', '.join(methods)}", allow=methods)
+            caller = self._caller(call, moment)  # 3
+            result = yield from self._prepare(call, caller, route, words)
         except GatekeyError as refused:
-            return Prepared(call, self._refused(refused, call))
+            return Prepared(call, self._refused(refused, call, caller))
         except Exception as fault:  # noqa: BLE001  its text is for the log, not for the asker
             self._trouble(fault, call)
             return Prepared(call, as_problem(_internal(), call))
         return Prepared(call, _sealed(result) if isinstance(result, Answer) else result)
 
-    def _prepare(self, call: Call, moment: Moment | None) -> Steps[Answer | Wish]:
-        _no_other_site(call)  # 1
-        route, words, _ = table.find("GET" if call.method == "HEAD" else call.method, call.path)  # 2
-        if route is None and (methods := table.methods(call.path)):
-            raise Refused("method-not-allowed", f"{call.method[:20]} is not for this path", hint=f"it knows {', '.join(methods)}", allow=methods)
-        caller = self._caller(call, moment)  # 3
+    def _prepare(self, call: Call, caller: Caller, route: Route | None, words: dict[str, str]) -> Steps[Answer | Wish]:
         if route is None:
             access.need(caller, caller.scopes[0] if caller.scopes else "read")
             raise Refused("no-route", "there is nothing at this path", hint="/openapi.json lists all paths")
@@ -318,9 +320,9 @@ def _internal() -> GatekeyError:
     return Refused("internal", "something went wrong here; the log has it under this id")
 
 
-def as_problem(error: GatekeyError, call: Call) -> Answer:
-    """A refusal as the API tells it, with the headers that belong to its status."""
-    answer = problem(error, instance=call.id)
+def as_problem(error: GatekeyError, call: Call, home: str = "", *, whole: bool = False) -> Answer:
+    """A refusal as the API tells it, with the headers that belong to its status. `whole`: with the words that say where the `home` is."""
+    answer = problem(error, instance=call.id, home=home, whole=whole)
     status = _STATUS.get(error.code, answer.status)
     if status != answer.status:
         answer = answer._replace(status=status, body=answer.body.replace(b'"status":%d' % answer.status, b'"status":%d' % status, 1))

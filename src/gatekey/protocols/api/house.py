@@ -22,7 +22,7 @@ from ...model.record import AuthorityRecord
 from ...policy.explain import explain, outline
 from ...x509 import pem
 from ...x509.sniff import sniff
-from ..message import Answer, Call, as_json
+from ..message import Answer, Call, as_json, without_folders
 from . import answers
 from .asking import Ask, Route
 from .certificates import LIMIT, NOTHING, ROWS
@@ -287,7 +287,7 @@ def _profile(ask: Ask, name: str) -> dict[str, Any]:
         one = profiles.find(name, folder)
     except Misconfigured as wrong:
         empty = {"kind": "", "holder": "", "about": "", "validity": 0, "longest": 0, "keys": [], "ways": [], "sha256": ""}
-        return {"name": name, "origin": origin, **empty, "mistakes": _mistakes(wrong)}
+        return {"name": name, "origin": origin, **empty, "mistakes": _discreet(ask, _mistakes(wrong))}
     return {
         "name": one.name,
         "origin": origin,
@@ -396,7 +396,18 @@ def status(ask: Ask) -> Answer:
 def doctor(ask: Ask) -> Answer:
     """Named checks, each with what to do."""
     config = ask.desk.outside.configured(ask.authority.config.home)
-    return as_json(health.as_dict(ask.authority, {**health.findings(ask.authority), "config": config}))
+    return as_json(_discreet(ask, health.as_dict(ask.authority, {**health.findings(ask.authority), "config": config})))
+
+
+def _discreet(ask: Ask, told: Any) -> Any:
+    """What is told of the state of the house, without saying where its files lie to whoever is no administrator."""
+    if ask.caller.may("manage"):
+        return told
+    if isinstance(told, dict):
+        return {name: _discreet(ask, value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [_discreet(ask, value) for value in told]
+    return without_folders(told, str(ask.authority.config.home)) if isinstance(told, str) else told
 
 
 #: One look through the whole ledger at a time: it reads every certificate.
@@ -422,7 +433,7 @@ def _look(ask: Ask, *, repair: bool) -> Answer:
     finally:
         _CHECKING.release()
     owed = mended.owed if mended else []
-    return as_json({"whole": not (found or owed), "findings": [*found, *owed], "repaired": mended.done if mended else []})
+    return as_json(_discreet(ask, {"whole": not (found or owed), "findings": [*found, *owed], "repaired": mended.done if mended else []}))
 
 
 _WEB_SERVERS = ("read", "decide")
