@@ -88,7 +88,7 @@ def test_the_ledger_cannot_tell(admin: Administrator, monkeypatch: pytest.Monkey
     """Then the key is kept as well."""
     asked = 0
 
-    def earlier(*_: object) -> None:
+    def earlier(*_: object, **__: object) -> None:
         nonlocal asked
         asked += 1
         if asked == 2:  # afterwards
