@@ -11,6 +11,7 @@ import pytest
 from gatekey.authority import answers, issue
 from gatekey.authority import revoke as revocation
 from gatekey.authority.authority import Authority
+from gatekey.authority.republish import Republisher
 from gatekey.errors import GatekeyError, Unavailable
 from gatekey.lifecycle import Released
 from gatekey.protocols.api import table
@@ -158,6 +159,14 @@ def test_what_follows_is_done_after_the_commit(desk: Desk, monkeypatch: pytest.M
     monkeypatch.setattr(revocation, "tell", tell)
     assert desk.ask("boss", "POST", "/v1/certificates/aud/revoke", {}, key="K").status == 200
     assert inside == [False]
+
+
+def test_in_a_service_the_crl_follows_too(desk: Desk) -> None:
+    desk.authority.republish = Republisher(desk.authority, desk.authority.lives).at_once
+    told = desk.ask("boss", "POST", "/v1/certificates/aud/hold", {}, key="K").json
+    newest = desk.authority.reads.newest_crl("people")
+    assert newest is not None
+    assert newest.revocation == told["number"]
 
 
 def test_web_servers_that_could_not_be_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
