@@ -76,6 +76,16 @@ def _one_answer(desk: Desk, one: Told, other: Told) -> None:
     assert [one["subject"].rpartition("/")[2] for one in _events(desk) if one["action"] == "certificate.release"][-1] in serials
 
 
+@pytest.mark.parametrize("verb", ISSUING)
+def test_a_key_is_for_an_issuance_or_for_something_else(desk: Desk, verb: str) -> None:
+    """Whichever comes first, also when the other has looked its key up before."""
+    path, body = ISSUING[verb]
+    slow = desk.gate.prepare(desk.call("boss", "POST", f"/v1/certificates/{path}", body(), key="twin"))
+    assert desk.ask("boss", "POST", "/v1/people", {"login": "zoe"}, key="twin").status == 201
+    second = told(desk.gate.answer_many([slow])[0])
+    assert (second.status, second.code) == (409, "idempotency-reused")
+
+
 def test_what_is_refused_for_a_reason_of_its_own_stays_refused(desk: Desk) -> None:
     """A key that nobody has used changes no refusal, and a key that belongs to something else is told as such."""
     asked = ("boss", "POST", "/v1/certificates/client")

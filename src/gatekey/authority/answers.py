@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, GatekeyError, NotFound, Refused
+from ..store import admission
 from ..store import answers as rows
 from ..store.answers import Kept
 
@@ -61,8 +62,8 @@ def issued(authority: Authority, key: str, digest: str) -> Released | None:
     from .reconcile import reconcile
 
     with authority.ledger.db.read() as tx:
-        if rows.taken(tx, authority.actor, key, authority.now()):
-            raise rows.reused()
+        if admission.taken(tx, authority.actor, key, authority.now()):
+            raise admission.reused()
     reconcile(authority)  # an interrupted run with the same key is over as soon as its lease is
     return authority.ledger.earlier(authority.actor, key, digest, authority.now(), lives=authority.lives)
 

@@ -165,7 +165,9 @@ def _refuse_second(others: Sequence[Live], login: str) -> None:
 
 
 def _refuse_asked(tx: Transaction, known: Room, requester: str, key: str, now: int) -> None:
-    """An idempotency key is in use for 7 days, and free again afterwards. Raises Unavailable."""
+    """An idempotency key is in use for 7 days, and free again afterwards. Raises Unavailable, Conflict when something else was asked under it."""
+    if taken(tx, requester, key, now):
+        raise reused()
     tx.run(
         "UPDATE certificate SET idempotency = NULL WHERE requester = :requester AND idempotency = :key AND recorded_at < :old",
         requester=requester,
@@ -176,6 +178,19 @@ def _refuse_asked(tx: Transaction, known: Room, requester: str, key: str, now: i
     if (requester, key) in known.asked or tx.one(used, requester=requester, key=key):
         raise in_use(LEASE + 1, dead=False)
     known.asked.add((requester, key))
+
+
+def taken(tx: Transaction, requester: str, key: str, now: int) -> bool:
+    """Whether the key belongs to a request that issued nothing."""
+    found = tx.one(
+        "SELECT 1 FROM answer WHERE requester = :requester AND idempotency = :key AND at >= :old", requester=requester, key=key, old=now - IDEMPOTENCY
+    )
+    return found is not None
+
+
+def reused() -> Conflict:
+    """The same key for another request."""
+    return Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
 
 
 def in_use(rest: int, *, dead: bool) -> Unavailable:

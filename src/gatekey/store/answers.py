@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import Conflict
-from .admission import AHEAD, IDEMPOTENCY, LEASE, in_use
+from .admission import AHEAD, IDEMPOTENCY, LEASE, in_use, reused
 from .database import Transaction
 
 #: The status of a row whose answer is still being made.
@@ -57,16 +56,3 @@ def finish(tx: Transaction, requester: str, key: str, kept: Kept) -> None:
 def give_up(tx: Transaction, requester: str, key: str) -> None:
     """The request came to nothing: the key is free again."""
     tx.run("DELETE FROM answer WHERE requester = :requester AND idempotency = :key AND status = :open", requester=requester, key=key, open=_OPEN)
-
-
-def taken(tx: Transaction, requester: str, key: str, now: int) -> bool:
-    """Whether the key belongs to a request that issued nothing."""
-    found = tx.one(
-        "SELECT 1 FROM answer WHERE requester = :requester AND idempotency = :key AND at >= :old", requester=requester, key=key, old=now - IDEMPOTENCY
-    )
-    return found is not None
-
-
-def reused() -> Conflict:
-    """The same key for another request."""
-    return Conflict("idempotency-reused", "this idempotency key was used for another request", hint="use a new key for a new request")
