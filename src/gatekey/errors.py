@@ -98,7 +98,7 @@ CODES: dict[str, str] = {
     "internal": "something went wrong in the service; its log says what",
     "check-not-allowed": "the configuration does not name this site among those that the service may knock at",
     "no-guide": "there are no steps for a system of that name",
-    "too-many-requests": "more requests than one address may make in a second",
+    "too-many-requests": "more requests than one address may make in a second, or more keys and certificates than are made soon",
     "too-large": "the body of a request is larger than is read",
     "too-slow": "the body of a request did not come in time",
     "method-not-allowed": "the address does not answer this method",

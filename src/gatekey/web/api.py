@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Unavailable
 from ..model.access import Caller
-from ..protocols.api import answers, table
+from ..protocols.api import answers, certificates, table
 from ..protocols.api.gate import Gate, Prepared, as_problem
 from ..protocols.api.shapes import Field, Shape
 from ..protocols.message import Answer, Call, Peer
+from .keymaking import Keymaker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -41,7 +42,9 @@ class Clerk:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._hand = ThreadPoolExecutor(1, "issuing")
+        self._keys = Keymaker()
         self._waiting: list[tuple[Call | Prepared, asyncio.Future[Answer]]] = []
+        self._preparing = 0
         self._expected = 0
         self._enough = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -56,21 +59,39 @@ class Clerk:
         route = table.find(call.method, call.path)[0]
         if route is None or not route.issues:
             return loop.run_in_executor(None, self._gate.answer, call)
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) + self._preparing >= MOST_WAITING:
             busy: asyncio.Future[Answer] = loop.create_future()
             refused = Unavailable("too-many-requests", "too many certificates are being asked for", hint="ask again in a moment")
             busy.set_result(as_problem(refused, call))
             return busy
-        # A key that is made here may take a second (RSA); the others must not wait for it.
-        return self._join(call) if b'"csr"' in call.body else loop.create_task(self._prepared(call))
+        # Whoever brings a request brings a key. Wherever one may be made here, that is done before the batch: the others must not wait for it.
+        return self._join(call) if route.name == "signCsr" else loop.create_task(self._prepared(call))
 
     def end(self) -> None:
         """Waits until the batch that is being written is written, also when nobody waits for its answers any more: after this the ledger is closed."""
+        self._keys.end()
         self._hand.shutdown()
 
     async def _prepared(self, call: Call) -> Answer:
-        one = await asyncio.to_thread(self._gate.prepare, call)
+        self._preparing += 1
+        try:
+            one = await asyncio.to_thread(self._at_once, call)
+            if isinstance(one.result, Answer) and one.result.status == certificates.LATER:
+                # From the beginning, when it is its turn: who may do what is asked again then.
+                one = await self._keys.make(one.result.body.decode(), functools.partial(self._gate.prepare, call))
+        except Unavailable as not_now:
+            return as_problem(not_now, call)
+        finally:
+            self._preparing -= 1
         return one.result if isinstance(one.result, Answer) else await self._join(one)
+
+    def _at_once(self, call: Call) -> Prepared:
+        """A question up to its certificate, unless a key has to be made for it that takes a while."""
+        token = certificates.SLOWLY.set(False)
+        try:
+            return self._gate.prepare(call)
+        finally:
+            certificates.SLOWLY.reset(token)
 
     def _join(self, one: Call | Prepared) -> asyncio.Future[Answer]:
         """Becomes one of the next batch."""
@@ -88,7 +109,8 @@ class Clerk:
             while self._waiting:
                 await self._gather()
                 batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-                await self._batch(batch)
+                if batch := [one for one in batch if not one[1].done()]:  # who was sent away meanwhile gets nothing that he never hears of
+                    await self._batch(batch)
         finally:
             self._working = None
 

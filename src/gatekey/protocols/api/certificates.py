@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ...authority import clock, people, profiles, requests, seen, verify
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 _LIVE = ("valid", "held", "not-yet-valid")
 #: Characters of a request or of certificates in PEM.
 _MOST_PEM = 64 * 1024
+#: Whether a key that takes a while (RSA) may be made by whoever asks. Where it may not, nothing is made or done, and the answer has the status LATER and the
+#: login of the caller as its body: for whoever has asked in this way, not for the network.
+SLOWLY: ContextVar[bool] = ContextVar("SLOWLY", default=True)
+LATER = 0
 #: The largest page of a list, and the usual one.
 MOST_ROWS, ROWS = 1000, 100
 
@@ -156,12 +161,15 @@ def _pems(ask: Ask, issuer: str, der: bytes) -> dict[str, Any]:
     return {"pem": own, "chain": own + above}
 
 
-def client(ask: Ask) -> Wish:
+def client(ask: Ask) -> Answer | Wish:
     """A person's (or machine's) certificate for one device."""
     said = ask.body
     profile = said.get("profile", "client")
     person = requests.profile_of(ask.authority, profile, "client").holder_kind == "person"
-    key, spki, proof = _key(ask, "any" if person else "pem")
+    made = _key(ask, "any" if person else "pem")
+    if isinstance(made, Answer):
+        return made
+    key, spki, proof = made
     request, holder = requests.client(
         ask.authority,
         said["login"],
@@ -180,10 +188,13 @@ def client(ask: Ask) -> Wish:
     return _wish(ask, request, holder, key, alone=True)
 
 
-def server(ask: Ask) -> Wish:
+def server(ask: Ask) -> Answer | Wish:
     """A web server's certificate."""
     said = ask.body
-    key, spki, proof = _key(ask, "pem")
+    made = _key(ask, "pem")
+    if isinstance(made, Answer):
+        return made
+    key, spki, proof = made
     request, holder = requests.server(
         ask.authority,
         said["hosts"],
@@ -210,7 +221,7 @@ def sign(ask: Ask) -> Steps[Wish]:
     return _wish(ask, request, holder, None, alone=holder.alone, notes=notes)
 
 
-def renew(ask: Ask) -> Wish:
+def renew(ask: Ask) -> Answer | Wish:
     """A successor with the same key, another one, or a new one made here. The old one stays valid."""
     said = ask.body
     if said.get("new_key") and said.get("csr"):
@@ -222,19 +233,24 @@ def renew(ask: Ask) -> Wish:
     spki, proof = None, "same-key"
     if said.get("new_key") or said.get("csr"):
         usual = old.key_type if old.key_type in MADE_HERE else DEFAULT
-        key, spki, proof = _key(ask, "any" if old.kind == "person" else "pem", usual)
+        made = _key(ask, "any" if old.kind == "person" else "pem", usual)
+        if isinstance(made, Answer):
+            return made
+        key, spki, proof = made
     request, holder = requests.renewal(ask.authority, old, spki, proof=proof, days=said.get("days"), door="api", idempotency=ask.key)
     return _wish(ask, request, holder, key)
 
 
-def _key(ask: Ask, target: str, kind: str = DEFAULT) -> tuple[PortableKey | None, bytes, str]:
-    """The key to certify: of the CSR, or one made now. With its SPKI and the proof of possession."""
+def _key(ask: Ask, target: str, kind: str = DEFAULT) -> Answer | tuple[PortableKey | None, bytes, str]:
+    """The key to certify: of the CSR, or one made now, with its SPKI and the proof of possession; or LATER."""
     if ask.body.get("csr"):
         if "key_type" in ask.body or "for" in ask.body:
             raise Malformed("bad-request", "with csr the key is not here: key_type and for do not apply")
         return None, alone(csr(ask.body["csr"])).spki, "csr"
     kind = ask.body.get("key_type", kind)
     handover.refuse_target(kind, ask.body.get("for", target))
+    if kind.startswith("rsa-") and not SLOWLY.get():
+        return Answer(LATER, (), ask.caller.login.encode())
     key = ask.desk.make_key(kind)
     return key, key.spki, "made-here"
 
