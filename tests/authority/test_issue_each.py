@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatekey import app
-from gatekey.authority import check, requests
+from gatekey.authority import check, people, requests
 from gatekey.authority import issue as steps
 from gatekey.authority.authority import Authority
 from gatekey.authority.issue import Asked, Outcome, issue_each
@@ -258,3 +258,54 @@ def test_a_row_is_told_as_the_ledger_has_it(authority: Authority) -> None:
     outcome = issue_each(authority, [asked(authority, "ann", email="ann@example.com", device="laptop")])[0]
     assert outcome.released is not None
     assert outcome.record == authority.reads.by_serial(outcome.released.number)[0]
+
+
+def waiting(authority: Authority, way: str) -> Asked:
+    """A certificate for ann, decided and not yet recorded: a passphrase is being typed, or a key made."""
+    if way == "renewal":
+        return Asked(*requests.renewal(authority, authority.reads.by_holder("ann")[0], material.make("p256").spki, proof="made-here"))
+    if way == "client":
+        return Asked(*requests.client(authority, "ann", material.make("p256").spki, device="another"))
+    key = material.make("p256")
+    return Asked(*requests.from_csr(authority, "client", read_csr(encode_csr(Names("ann"), key.spki, "p256", key.sign)), device="another"))
+
+
+@pytest.mark.parametrize("way", ["renewal", "client", "csr"])
+def test_what_was_taken_away_meanwhile_does_not_come_back(authority: Authority, way: str) -> None:
+    """The holder that goes along is what was said of her, not what was read."""
+    people.add(authority, Holder("ann", "person", "Ann", "ann@x.org", ("staff", "vpn"), ("old",)))
+    assert codes(issue_each(authority, [asked(authority, "ann")])) == [""]
+    late = waiting(authority, way)
+    people.change(authority, "ann", name="Änn", remove_groups=("vpn",))
+    assert codes(issue_each(authority, [late])) == [""]
+    stands = authority.reads.holder("ann")
+    assert stands is not None
+    assert (stands.name, stands.email, stands.groups) == ("Änn", "ann@x.org", ("staff",))
+
+
+@pytest.mark.parametrize("way", ["renewal", "client", "csr"])
+@pytest.mark.parametrize(
+    ("email", "said"), [("", "ann has no e-mail, and the certificate would say ann@x.org"), ("b@x.org", "ann has the e-mail b@x.org, not ann@x.org")]
+)
+def test_an_e_mail_that_is_hers_no_more_stands_in_no_certificate(authority: Authority, way: str, email: str, said: str) -> None:
+    people.add(authority, Holder("ann", "person", email="ann@x.org"))
+    assert codes(issue_each(authority, [asked(authority, "ann")])) == [""]
+    late = waiting(authority, way)
+    people.change(authority, "ann", email=email)
+    (outcome,) = issue_each(authority, [late])
+    assert outcome.refused is not None
+    assert (outcome.refused.code, outcome.refused.message) == ("other-email", said)
+    stands = authority.reads.holder("ann")
+    assert stands is not None
+    assert stands.email == email
+    assert codes(issue_each(authority, [waiting(authority, way)])) == [""], "asked again, it says what she has now"
+
+
+def test_an_e_mail_that_is_said_becomes_hers(authority: Authority) -> None:
+    people.add(authority, Holder("ann", "person"))
+    key = material.make("p256")
+    request = read_csr(encode_csr(Names("ann", emails=("ann@x.org",)), key.spki, "p256", key.sign))
+    assert codes(issue_each(authority, [Asked(*requests.from_csr(authority, "client", request))])) == [""]
+    stands = authority.reads.holder("ann")
+    assert stands is not None
+    assert stands.email == "ann@x.org"

@@ -1,4 +1,7 @@
-"""The everyday questions, translated into one Request each: a person's certificate, a server's, one from a CSR, a renewal."""
+"""The everyday questions, translated into one Request each: a person's certificate, a server's, one from a CSR, a renewal.
+
+The holder beside it is what the asker has said of him, never what was read: recorded later, that would put back what was taken from him meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +55,8 @@ def client(
     if known and email and known.email and known.email.lower() != email.lower():
         raise people.other_email(known, email)
     login = known.login if known else login
-    email = known.email if known and known.email else email
     holder = Holder(login, words.holder_kind, name=name, email=email, groups=each_once(groups, "groups"))
-    names = Names(common_name=login, emails=_emails(words, email))
+    names = Names(common_name=login, emails=_emails(words, known.email if known and known.email else email))
     request = Request(
         words.name, names, spki, login, device, days, None, proof, authority.actor, door, idempotency, issuer=authority.issuer_for(words)
     )  # fmt: skip
@@ -140,13 +142,14 @@ def from_csr(
     else:
         names, login = asked, asked.common_name
     known = authority.reads.holder(login) if login else None
+    said = asked.emails[0] if kind == "person" and asked.emails else ""
     if kind == "person" and known and known.email and not names.emails:
         names = names._replace(emails=_emails(profile, known.email))
     if kind == "person" and known and known.email and names.emails and names.emails[0].lower() != known.email.lower():
         raise people.other_email(known, names.emails[0])
     login = known.login if known else login
     _refuse_anothers(authority, login, names.emails[1:] if kind == "person" else names.emails)
-    holder = Holder(login, known.kind if known else kind, email=names.emails[0] if kind == "person" and names.emails else "")
+    holder = Holder(login, known.kind if known else kind, email=said)
     request = Request(
         profile.name, names, csr.spki, holder.login, device, days, None, "csr", authority.actor, door, idempotency, issuer=authority.issuer_for(profile)
     )  # fmt: skip
@@ -202,4 +205,4 @@ def renewal(
         profile.name, names, spki or certificate.spki, old.holder, old.device, days, None, proof, authority.actor, door, idempotency,
         renews=old.id, issuer=authority.issuer_for(profile),
     )  # fmt: skip
-    return request, known or Holder(old.holder, old.kind)
+    return request, Holder(old.holder, old.kind)

@@ -221,7 +221,7 @@ def _hand_over(session: Session, authority: Authority, released: Released, holde
         key,
         read_certificate(released.der),
         deliver.issuers_without_root(authority, released.issuer),
-        deliver.friendly_name(holder.display, authority.config.name, authority.now()),
+        deliver.friendly_name((authority.reads.holder(holder.login) or holder).display, authority.config.name, authority.now()),
         wishes.device,
         # With --flat the root itself is the issuer: what stands above the certificate is either this or nothing.
         authority.issuing(issuer.name).certificate.der if issuer.is_root else b"",

@@ -105,14 +105,16 @@ def admit(tx: Transaction, known: Room, draft: Draft, holder: Holder, now: int, 
     """Makes room for a draft: its holder and device are there, and nothing speaks against it. Answers with what to log.
 
     Raises Refused (he left, the key was reported or is somebody else's, there is a certificate already, what it renews was taken away), Conflict (also for
-    an e-mail of somebody else), Unavailable (in flight).
+    an e-mail of somebody else, or one that is hers no more), Unavailable (in flight).
     """
     row, device = draft.row, str(draft.row["device"])
     requester, key = str(row["requester"]), row["idempotency"]
     if key:  # first: whoever asks twice at once must not hear that somebody has what she is about to get
         _refuse_asked(tx, known, requester, str(key), now)
     stands, events = people.ensure(tx, holder, known.people, requester, now)
-    people.refuse_anothers(known.people, stands.login, _emails(draft))
+    emails = _emails(draft)
+    people.refuse_another(stands, emails)
+    people.refuse_anothers(known.people, stands.login, emails)
     if device and device not in stands.devices:
         people.ensure_device(tx, stands.login, device, now)
         known.people.take(stands._replace(devices=(*stands.devices, device)))

@@ -133,7 +133,8 @@ def login_taken(login: str) -> Conflict:
 def other_email(known: Holder, email: str) -> Conflict:
     """A login and an e-mail that do not belong together."""
     hint = f"gatekey people set {shlex.quote(known.login)} --email {email}"
-    return Conflict("other-email", f"{known.login} has the e-mail {known.email}, not {email}", hint=hint, known=known.email)
+    said = f"has the e-mail {known.email}, not {email}" if known.email else f"has no e-mail, and the certificate would say {email}"
+    return Conflict("other-email", f"{known.login} {said}", hint=hint, known=known.email)
 
 
 def add(tx: Transaction, holder: Holder, actor: str, now: int) -> None:
@@ -194,6 +195,12 @@ def ensure_device(tx: Transaction, login: str, device: str, now: int) -> None:
     """The device is one of the holder's, if it was not."""
     if not tx.one("SELECT 1 FROM device WHERE login = :login AND device = :device", login=login, device=device):
         tx.insert("device", {"login": login, "device": device, "added_at": now})
+
+
+def refuse_another(holder: Holder, emails: Sequence[str]) -> None:
+    """The first e-mail in a person's certificate is hers, as it stands now: she may have another since the certificate was decided. Raises Conflict."""
+    if holder.kind == "person" and emails and emails[0].lower() != holder.email.lower():
+        raise other_email(holder, emails[0])
 
 
 def refuse_anothers(known: Called, login: str, emails: Sequence[str]) -> None:

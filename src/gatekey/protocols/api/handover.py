@@ -37,7 +37,7 @@ def secrets(authority: Authority, released: Released, holder: Holder, key: Porta
 
     above = [certificate.der for certificate in authority.chain(released.issuer)]
     password = generate(authority.entropy.bytes)
-    shown = f"{holder.display} - {authority.config.name} {time.gmtime(authority.now()).tm_year}"
+    shown = f"{(authority.reads.holder(holder.login) or holder).display} - {authority.config.name} {time.gmtime(authority.now()).tm_year}"
     data = pkcs12.encode(
         key.pkcs8(),
         released.der,
