@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gatekey.authority import access, check, revoke
 from gatekey.keys import material
 from gatekey.model.names import Names
 from gatekey.protocols.api.gate import Prepared
-from gatekey.protocols.message import Call
+from gatekey.protocols.message import Answer, Call
 from gatekey.x509 import pem
 from gatekey.x509.csr import encode_csr
 from kit.desk import Desk, csr, told
@@ -84,3 +85,55 @@ def test_the_same_idempotency_key_twice_at_once(desk: Desk) -> None:
     assert sorted(answer.status for answer in answers) == [201, 503, 503]
     again = told(desk.gate.answer_many(calls)[2])
     assert (again.status, again.json["serial"]) == (201, next(answer.json["serial"] for answer in answers if answer.status == 201))
+
+
+def _revoke(desk: Desk) -> None:
+    revoke.revoke(desk.authority, desk.authority.reads.by_holder("olga")[0].id, "unspecified")
+
+
+def _hold(desk: Desk) -> None:
+    revoke.hold(desk.authority, desk.authority.reads.by_holder("olga")[0].id)
+
+
+def _later(desk: Desk) -> None:
+    desk.clock.at += 91 * 86400
+
+
+def _token(desk: Desk) -> None:
+    for token in access.tokens(desk.authority, "olga"):
+        access.revoke_token(desk.authority, token.id)
+
+
+def _auditor(desk: Desk) -> None:
+    access.set_roles(desk.authority, "olga", add=["auditor"], remove=["operator"])
+
+
+@pytest.mark.parametrize(
+    ("way", "taken"),
+    [
+        *(("certificate", act) for act in (_revoke, _hold, _auditor, lambda desk: revoke.leave(desk.authority, "olga"))),
+        *(("token", act) for act in (_token, _later, _auditor, lambda desk: revoke.leave(desk.authority, "olga"))),
+    ],
+)
+@pytest.mark.parametrize("few", [False, True])
+def test_whoever_may_no_more_gets_nothing_that_waits_for_the_batch(desk: Desk, way: str, taken: Callable[[Desk], object], few: bool) -> None:
+    """Asked in the transaction that records: between the question and that lies the making of a key, and other batches."""
+    _, secret = access.make_token(desk.authority, "olga", ["issue", "read"])
+    boss = access.make_token(desk.authority, "boss", ["issue"], days=300)[1]
+
+    def client(login: str, secret: str) -> Call:
+        call = desk.call("olga", "POST", "/v1/certificates/client", {"login": login})
+        token = (("authorization", f"Bearer {secret}"),) if secret else ()
+        return call._replace(headers=(*call.headers, *token), peer=call.peer._replace(certificate=b"" if secret else call.peer.certificate))
+
+    late = desk.gate.prepare(client("late", secret if way == "token" else ""))
+    good = desk.gate.prepare(client("good", boss))
+    assert not isinstance(late.result, Answer)
+    taken(desk)
+    answers = [told(answer) for answer in desk.gate.answer_many([late] if few else [late, good])]
+    assert (answers[0].status, answers[0].code) == (401, "sign-in")
+    assert answers[0].json["title"] == f"the {way}, its holder or what the holder may was taken away while the request was under way"
+    assert [answer.status for answer in answers[1:]] == ([] if few else [201])
+    assert desk.authority.reads.by_holder("late") == []
+    assert desk.authority.reads.holder("late") is None
+    assert taken is _later or check.findings(desk.authority) == []

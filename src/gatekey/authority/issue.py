@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import Conflict, GatekeyError, Malformed, Misconfigured, NotFound, Reason, Refused, Unavailable
 from ..lifecycle import Draft, Recorded, Released, Signed
 from ..lint.certificates import lint_certificate
+from ..model.access import Shown
 from ..model.holder import Holder
 from ..model.plan import NameConstraints, Plan, Urls
 from ..model.record import AuthorityRecord, CertificateRecord
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 class Asked(NamedTuple):
     """One request. `alone`: a second live certificate for the same holder and device is refused.
 
-    `founds`: the authority that comes into being with this certificate, its serial still open; `constraints` bind it.
+    `founds`: the authority that comes into being with this certificate, its serial still open; `constraints` bind it. `shown`: what the asker has signed in
+    with, where somebody has: it must still be in force when this is recorded.
     """
 
     request: Request
@@ -55,6 +57,7 @@ class Asked(NamedTuple):
     alone: bool = False
     founds: AuthorityRecord | None = None
     constraints: NameConstraints | None = None
+    shown: Shown | None = None
 
 
 class Outcome(NamedTuple):
@@ -168,8 +171,9 @@ def _record(authority: Authority, drafts: list[_Drafted], signers: dict[str, Sig
     now = authority.now()
     pairs = [(one.draft, one.asked.holder) for one in drafts]
     founds = [one.asked.founds._replace(serial=one.draft.number, created_at=now) for one in drafts if one.asked.founds]
+    alone, shown = [one.asked.alone for one in drafts], {one.asked.shown for one in drafts if one.asked.shown}
     try:
-        recorded = authority.ledger.record_many(pairs, owner=authority.owner, now=now, alone=[one.asked.alone for one in drafts], founds=founds)  # 4
+        recorded = authority.ledger.record_many(pairs, owner=authority.owner, now=now, alone=alone, founds=founds, shown=shown)  # 4
     except GatekeyError as refused:
         if _everybodys(refused, drafts, outcomes):
             return

@@ -39,6 +39,14 @@ class Caller(NamedTuple):
         return scope in self.scopes
 
 
+class Shown(NamedTuple):
+    """By what somebody has signed in: the short name of a `token`, or the SHA-256 of a `certificate` (upper-case hex); and the scope that he needs."""
+
+    way: str
+    mark: str
+    scope: str
+
+
 class Token(NamedTuple):
     """A token as it is listed: never its secret. Times in POSIX seconds, 0 for never."""
 

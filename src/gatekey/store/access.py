@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 
-from ..errors import NotFound
-from ..model.access import Token
+from ..errors import NotFound, Refused
+from ..model.access import Shown, Token, scopes_of
 from . import audit
 from .audit import Event
 from .database import Transaction
@@ -76,6 +77,32 @@ def find_token(tx: Transaction, token_id: str) -> tuple[Token, str] | None:
     """A token and the SHA-256 of its secret, or None."""
     row = tx.one(f"SELECT {_COLUMNS}, secret_sha256 FROM token WHERE id = :id", id=token_id)  # noqa: S608  our own words
     return (_token(row[:-1]), str(row[-1])) if row else None
+
+
+#: By the way of signing in: what is in force of it, with its own scopes and each role of its holder.
+_IN_FORCE = {
+    "token": (
+        "SELECT t.id, t.scopes, r.role FROM token t JOIN holder h ON h.login = t.login JOIN role r ON r.login = t.login"
+        " WHERE t.id IN ({}) AND t.revoked_at IS NULL AND t.expires_at > :now AND h.left_at IS NULL"
+    ),
+    "certificate": (
+        "SELECT c.fingerprint, NULL, r.role FROM certificate c JOIN holder h ON h.login = c.holder JOIN role r ON r.login = c.holder"
+        " WHERE c.fingerprint IN ({}) AND c.revoked_at IS NULL AND c.not_after >= :now AND h.left_at IS NULL"
+    ),
+}
+
+
+def insist(tx: Transaction, shown: Collection[Shown], now: int) -> None:
+    """Refuses whoever was allowed something when he asked, and is not any more. Two questions at most. Raises Refused("sign-in")."""
+    for way, sql in _IN_FORCE.items():
+        asked = {one for one in shown if one.way == way}
+        may: dict[str, set[str]] = {}
+        for mark, own, role in tx.among(sql, sorted({one.mark for one in asked}), now=now):
+            allowed = scopes_of((role,))
+            may.setdefault(mark, set()).update(allowed if own is None else set(allowed).intersection(own.split()))
+        if any(one.scope not in may.get(one.mark, ()) for one in asked):
+            message = f"the {way}, its holder or what the holder may was taken away while the request was under way"
+            raise Refused("sign-in", message, hint="nothing was issued")
 
 
 def used(tx: Transaction, token_id: str, now: int) -> None:

@@ -6,15 +6,16 @@ Each method says what a crash in its middle means. Each write is one named trans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ..errors import Conflict, NotFound, Refused
 from ..lifecycle import Draft, Recorded, Released, Signed
+from ..model.access import Shown
 from ..model.holder import Holder
 from ..model.record import AuthorityRecord, Taken
 from ..model.request import CertificateId
-from . import admission, audit, people, takeover
+from . import access, admission, audit, people, takeover
 from .admission import AHEAD, ALIVE, AT_WORK, IDEMPOTENCY, LEASE
 from .audit import Event
 from .database import Database, Transaction
@@ -41,11 +42,22 @@ class Ledger:
         return self.record_many([(draft, holder)], owner=owner, now=now, alone=alone)[0]
 
     def record_many(
-        self, drafts: Sequence[tuple[Draft, Holder]], *, owner: str, now: int, alone: bool | Sequence[bool] = False, founds: Sequence[AuthorityRecord] = ()
+        self,
+        drafts: Sequence[tuple[Draft, Holder]],
+        *,
+        owner: str,
+        now: int,
+        alone: bool | Sequence[bool] = False,
+        founds: Sequence[AuthorityRecord] = (),
+        shown: Collection[Shown] = (),
     ) -> list[Recorded]:
-        """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each. `founds`: authorities that appear with them."""
+        """`record` for several drafts in one commit: all or none. `alone`: for all of them, or for each. `founds`: authorities that appear with them.
+
+        `shown`: what those have signed in with who asked; all of it must be in force at this very moment.
+        """
         each = [alone] * len(drafts) if isinstance(alone, bool) else alone
         with self.db.transaction("record certificates") as tx:
+            access.insist(tx, shown, now)
             for founded in founds:
                 tx.insert("authority", {**founded._asdict(), "position": _count(tx, "authority")})
             room = admission.room(tx, drafts, each, now)

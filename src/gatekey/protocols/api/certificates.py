@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from ...authority.issue import Asked
 from ...authority.steps import Steps, alone
 from ...errors import Malformed, NotFound, Refused
 from ...lifecycle import Released
+from ...model.access import Shown, token_id
 from ...model.holder import Holder
 from ...model.instants import DAY, iso
 from ...model.keytypes import DEFAULT, MADE_HERE
@@ -283,7 +285,14 @@ def _wish(ask: Ask, request: Request, holder: Holder, key: PortableKey | None, *
         secret = handover.secrets(ask.authority, released, holder, key, target, request.device) if key else {}
         return issued(ask, released, record, "now" if key else "never", (*notes, *said), secret)
 
-    return Wish(ask, Asked(request, holder, alone), finish)
+    return Wish(ask, Asked(request, holder, alone, shown=_shown_by(ask)), finish)
+
+
+def _shown_by(ask: Ask) -> Shown:
+    """What the caller has signed in with, and that it must allow him to issue."""
+    if ask.caller.way == "token":
+        return Shown("token", token_id(ask.call.header("authorization").partition(" ")[2].strip()), "issue")
+    return Shown("certificate", hashlib.sha256(ask.call.peer.certificate).hexdigest().upper(), "issue")
 
 
 def again(ask: Ask, released: Released) -> Answer:
