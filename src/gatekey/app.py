@@ -603,7 +603,7 @@ def _house(
         api=clerk,
     )
     house.changed += [published.refresh, house.ocsp.follow, helpers.follow, sights.follow]
-    house.leaving += [helpers.end, house.seats.close]
+    house.leaving += [helpers.end, clerk.leave, house.seats.close]
     house.seconds.append(responders.renew)
     house.tenths += [log.write_waiting, republisher.look]
     health.add("ocsp", responders.check)

@@ -99,6 +99,7 @@ CODES: dict[str, str] = {
     "check-not-allowed": "the configuration does not name this site among those that the service may knock at",
     "no-guide": "there are no steps for a system of that name",
     "too-many-requests": "more requests than one address may make in a second, or more keys and certificates than are made soon",
+    "ending": "the process of the service that was asked ends; another one answers, or will",
     "too-large": "the body of a request is larger than is read",
     "too-slow": "the body of a request did not come in time",
     "method-not-allowed": "the address does not answer this method",

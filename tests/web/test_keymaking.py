@@ -15,7 +15,7 @@ from gatekey.authority import access
 from gatekey.errors import Unavailable
 from gatekey.keys import material
 from gatekey.protocols.message import Answer, Call
-from gatekey.web import api, keymaking
+from gatekey.web import api, keymaking, server
 from kit.desk import Desk, csr, told
 from kit.servers import wait_until
 
@@ -162,6 +162,40 @@ def test_what_waits_for_its_key_is_refused_when_the_token_is_gone(desk: Desk, sl
 
     assert asyncio.run(ask()) == [201, 401, 401, 401, 401, 401]
     assert len(slow.made) == 1
+
+
+def test_who_still_waits_at_the_end_of_a_worker_is_told_to_ask_again(desk: Desk, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of it is issued: with the answer the key would be lost."""
+    assert api.PATIENCE < server.GRACE
+    monkeypatch.setattr(api, "PATIENCE", 0)
+    real, writing, go_on = desk.gate.answer_many, threading.Event(), threading.Event()
+
+    def many(calls: Any) -> list[Answer]:
+        writing.set()
+        assert go_on.wait(20)
+        return real(calls)
+
+    monkeypatch.setattr(desk.gate, "answer_many", many)
+
+    async def ask() -> list[Answer]:
+        clerk = api.Clerk(desk.gate)
+        async with waiting(clerk, slow, [rsa(desk, f"key{number}") for number in range(3)]) as keys, asyncio.timeout(20):
+            batch = [asyncio.ensure_future(clerk.answer(desk.call("boss", "POST", CLIENT, {"login": "batch"})))]
+            assert await asyncio.to_thread(writing.wait, 20)
+            batch += [asyncio.ensure_future(clerk.answer(desk.call("boss", "POST", CLIENT, {"login": "late"})))]
+            await asyncio.to_thread(wait_until, lambda: clerk._waiting, "what waits for the next batch")
+            await asyncio.to_thread(wait_until, lambda: clerk._keys._held["olga"] == 3, "the keys in the line")
+            clerk.leave()
+            sent = await asyncio.gather(*keys[1:], batch[1])
+            slow.open.set()
+            go_on.set()
+            return [*await asyncio.gather(keys[0], batch[0]), *sent]
+
+    answers = [told(one) for one in asyncio.run(ask())]
+    assert [one.status for one in answers] == [201, 201, 503, 503, 503]
+    assert [(one.code, one.headers["retry-after"]) for one in answers[2:]] == [("ending", "1")] * 3
+    assert slow.made == ["keys"]
+    assert desk.authority.reads.by_holder("late") == []
 
 
 @pytest.mark.parametrize("more", [{"name": "csr"}, {"groups": ["csr"]}, {"device": "csr"}])

@@ -17,7 +17,7 @@ from ..protocols.api import answers, certificates, table
 from ..protocols.api.gate import Gate, Prepared, as_problem
 from ..protocols.api.shapes import Field, Shape
 from ..protocols.message import Answer, Call, Peer
-from .keymaking import Keymaker
+from .keymaking import Keymaker, ending
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MOST_TOGETHER, MOST_WAITING = 64, 1024
 #: Seconds that a batch waits for those who are expected.
 MOMENT = 0.001
+#: Seconds after which who still waits is sent away when the process is told to end: a little before everything is cut off (`server.GRACE`).
+PATIENCE = 25.0
 _LISTENER = "private"
 
 
@@ -66,6 +68,16 @@ class Clerk:
             return busy
         # Whoever brings a request brings a key. Wherever one may be made here, that is done before the batch: the others must not wait for it.
         return self._join(call) if route.name == "signCsr" else loop.create_task(self._prepared(call))
+
+    def leave(self) -> None:
+        """We are to end. Who still waits in a while is sent away in words: what is cut off gets none. Called in the event loop."""
+        asyncio.get_running_loop().call_later(PATIENCE, self._send_away)
+
+    def _send_away(self) -> None:
+        self._keys.send_away()
+        for one, future in self._waiting:
+            if not future.done():
+                future.set_result(as_problem(ending(), one.call if isinstance(one, Prepared) else one))
 
     def end(self) -> None:
         """Waits until the batch that is being written is written, also when nobody waits for its answers any more: after this the ledger is closed."""

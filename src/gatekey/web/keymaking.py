@@ -6,6 +6,7 @@ The library lets go of the interpreter while it looks for primes, so that a key 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,13 @@ MOST, MOST_EACH = 32, 8
 #: Seconds after which it is worth asking again.
 AGAIN = 5
 
+
+
+def ending() -> Unavailable:
+    """What is said to whoever asks a process that has no time left. Nothing was done."""
+    return Unavailable("ending", "this process of the service ends, and had no time left for this", hint="ask again: another one answers", retry_after=1)
+
+
 _Line = deque[tuple[Callable[[], Any], "asyncio.Future[Any]"]]
 
 
@@ -31,9 +39,12 @@ class Keymaker:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._held: Counter[str] = Counter()
         self._working: asyncio.Task[None] | None = None
+        self._ending = False
 
     def make(self, who: str, work: Callable[[], T]) -> asyncio.Future[T]:
-        """What comes of `work`, which makes a key for `who`, when it is its turn. Raises Unavailable("too-many-requests")."""
+        """What comes of `work`, which makes a key for `who`, when it is its turn. Raises Unavailable("too-many-requests", "ending")."""
+        if self._ending:
+            raise ending()
         if self._held[who] >= MOST_EACH or self._held.total() >= MOST:
             whose = f"{MOST_EACH} keys for {who}" if self._held[who] >= MOST_EACH else f"{MOST} keys"
             hint = f"ask again in {AGAIN} seconds, or make the key yourself and send its request: gatekey request"
@@ -45,6 +56,14 @@ class Keymaker:
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         return future
+
+    def send_away(self) -> None:
+        """Nobody is waited for any more: whoever waits is told to ask again. Called in the event loop."""
+        self._ending = True
+        lines, self._lines = self._lines, OrderedDict()
+        for _, future in itertools.chain(*lines.values()):
+            if not future.done():
+                future.set_exception(ending())
 
     def end(self) -> None:
         """Waits until the key that is being made is made: after this the ledger is closed."""
