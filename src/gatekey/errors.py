@@ -179,7 +179,7 @@ CODES: dict[str, str] = {
     "device-has-one": "the person has a live certificate for this device already",
     "bad-block-list": "the block list of compromised keys is there but cannot be used",
     "identity-look-alike": "a request header looks like one that carries an identity, and is not",
-    "identity-doubled": "a request header that carries an identity stands there twice",
+    "identity-doubled": "a request header that carries an identity stands there twice, or one has a certificate and another says that there is none",
     "identity-malformed": "a request header that carries an identity cannot be read",
     "identity-contradiction": "the parts of a request name different clients",
     "identity-nobody": "no verified client stands behind a request",

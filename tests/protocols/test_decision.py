@@ -263,6 +263,11 @@ def test_all_that_is_given_must_agree(house: House) -> None:
     for headers in ((*named, rfc9440(bob.der)), (rfc9440(bob.der), pem_of_ann), (named[0], ("x-gatekey-issuer", "CN=x"), pem_of_ann), (named[0], pem_of_ann)):
         assert house.ask(*headers).status == 400, headers
     assert house.ask(*named, rfc9440(forged(ann))).status == 403
+    for nothing in ("", " ", "\t"):  # the web server says that nobody is there, and a header of the visitor's own has come through
+        answer = house.ask(("x-client-cert", nothing), rfc9440(bob.der))
+        assert (answer.status, why(answer)) == (400, "x-client-cert says that there is no certificate, and client-cert has one")
+        assert house.ask(*named, ("client-cert", nothing), pem_of_ann).status == 400
+        assert house.ask(*named, ("client-cert", nothing), ("x-client-cert", nothing)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,10 @@ class Behind:
     def see(self, call: Call) -> Call:
         """The call as of the one for whom the web server speaks. Raises Malformed or Refused when what it hands on is no certificate of ours."""
         found = [(name, value) for name, value in call.headers if name in (CLIENT_CERT.lower(), CERT.lower())]
-        given = [(name, value) for name, value in found if value]
-        if len(given) > 1:
-            raise Malformed("identity-doubled", "the client's certificate stands there more than once", hint="the web server must delete what strangers send")
+        given = [(name, value) for name, value in found if value.strip()]
+        if given and len(found) > 1:  # also an empty one: there the web server says "nobody", and has let another header through
+            what = "more than once" if len(given) > 1 else f"in {given[0][0]}, and another header says that there is none"
+            raise Malformed("identity-doubled", f"the client's certificate stands there {what}", hint="the web server must delete what strangers send")
         der = self._certificate(*given[0]) if given else b""
         return call._replace(peer=call.peer._replace(certificate=der))
 

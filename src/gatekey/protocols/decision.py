@@ -133,7 +133,11 @@ def _named(serial: str, issuer: str, certificates: dict[str, str]) -> tuple[str,
         raise Malformed("bad-decision", f"{SERIAL} and {ISSUER} belong together")
     if len(serial) > 64 or not all(char in "0123456789abcdefABCDEF" for char in serial):
         raise Malformed("bad-decision", f"{SERIAL} is not a serial in hex")
-    ders = {_der(name, text) for name, text in certificates.items() if text}
+    full = {name: text for name, text in certificates.items() if text}
+    if full and len(full) < len(certificates):  # a web server that says "nobody" in its own header has let another's through
+        empty = next(name for name in certificates if name not in full)
+        raise Malformed("bad-decision", f"{empty} says that there is no certificate, and {next(iter(full))} has one")
+    ders = {_der(name, text) for name, text in full.items()}
     if len(ders) > 1:
         raise Malformed("bad-decision", "two certificates were given, and they differ")
     if not ders:
