@@ -113,9 +113,10 @@ def test_who_has_had_enough_hears_when_to_come_back(desk: Desk, slow: Slow, monk
     one, two, hers, full, later = map(told, asyncio.run(ask()))
     assert [one.status, two.status, later.status] == [201, 201, 201]
     assert (hers.status, hers.code, hers.headers["retry-after"]) == (429, "too-many-requests", "5")
-    assert hers.json["title"] == "1 keys for olga are being made already, and each takes a while"
-    assert "gatekey request" in hers.json["detail"]
-    assert (full.status, full.json["title"]) == (429, "2 keys are being made already, and each takes a while")
+    assert b"1 keys for olga are being made already, and each takes a while" in hers.body
+    assert b"gatekey request" in hers.body
+    assert full.status == 429
+    assert b'"2 keys are being made already, and each takes a while"' in full.body
 
 
 def test_each_has_a_turn() -> None:
