@@ -92,7 +92,7 @@ def test_what_was_asked_is_what_is_counted(f: Front) -> None:
     ask("private", "/v1/*", 401, "GET", "/v1/people/somebody")
     ask("private", "/readyz", 200, "GET", "/readyz")
     ask("proxy", "/decision", 200, "GET", "/decision", headers=f.named(serial))
-    ask("proxy", "/decision", 401, "GET", "/decision")
+    ask("proxy", "/decision", 403, "GET", "/decision")
     f.hang_up()
 
     def counted() -> bool:

@@ -354,5 +354,5 @@ def test_no_trailer_is_a_question(believing: Ways) -> None:
     """Nor does one name a certificate to the decision endpoint."""
     named = tuple(believing.f.named(believing.serials["ann"]).items())
     found = chunked(believing, "", "GET", "/decision", b"x", *named, listener="proxy")
-    assert found.startswith(b"HTTP/1.1 401"), found[:300]
+    assert found.startswith(b"HTTP/1.1 403"), found[:300]
     assert b"x-client-user" not in found.lower()

@@ -7,9 +7,12 @@ A certificate is believed by its bytes: its SHA-256 must be that of the ledger, 
 
 With X-Gatekey-Groups (each percent-encoded, joined with commas) the web server asks for one of these groups beside what gatekey.toml says of the site.
 
-200 with X-Client-User and its kin for those who may enter; 403 with X-Gatekey-Why for those who may not; 401 when no certificate was shown; 503 when this
-process has not compared its view with the ledger for five seconds. Only a web server that has proved itself is answered: over the Unix socket, or over
-TLS with a certificate whose holder has the role `proxy`.
+200 with X-Client-User and its kin for those who may enter; 403 with X-Gatekey-Why for those who may not; 503 when this process has not compared its view with
+the ledger for five seconds. Only a web server that has proved itself is answered: over the Unix socket, or over TLS with a certificate whose holder has the
+role `proxy`.
+
+Never 401, also where no certificate was shown: it must carry a challenge (RFC 9110 15.5.2), web servers hand that on (auth_request, forwardAuth), and the
+browser would ask for a password that does not exist. TLS asks for certificates, HTTP does not.
 """
 
 from __future__ import annotations
@@ -75,13 +78,13 @@ class Door:
     def answer(self, call: Call) -> Answer:
         """The decision about one request. Never raises: what cannot be read is refused with 400."""
         if not (call.listener == "proxy" or (call.listener == "private" and call.peer.certificate and self._is_proxy(call.peer.certificate))):
-            return self._no(call, 403, "not-a-proxy", words="only a web server with the role proxy is answered here")
+            return self._no(call, 403, "not-a-proxy")
         try:
             question = self._question(call)
         except GatekeyError as wrong:
             return self._no(call, 400, "malformed", words=wrong.message)
         if question is None:
-            return self._no(call, 401, "no-certificate", words="no certificate was shown")
+            return self._no(call, 403, "no-certificate")
         decision = self._standing.decide(*question)
         known = decision.who
         if decision.allowed and known is not None:  # nobody unknown is allowed

@@ -27,6 +27,9 @@ Headers = list[tuple[bytes, bytes]]
 #: Bytes of path and body of a question that is answered in the event loop: larger ones ask for more, and everybody else would wait for their answers.
 AT_ONCE = 768
 
+#: How one signs in where that is done by HTTP, and not by TLS.
+CHALLENGE = 'Bearer realm="gatekey"'
+
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -177,7 +180,9 @@ class Door:
         self.house.log.warning(
             "refused", id=call.id, listener=self.listener, method=call.method, path=call.path, code=error.code, message=error.message, address=call.peer.address
         )
-        return problem(error, instance=call.id)
+        answer = problem(error, instance=call.id)
+        # What the gate answers itself has it already (RFC 9110 15.5.2). No browser shows a dialogue for it.
+        return answer._replace(headers=(*answer.headers, ("www-authenticate", CHALLENGE))) if answer.status == 401 else answer
 
 
 def problem_of(status: int, code: str, title: str, instance: str, *headers: tuple[str, str]) -> Answer:
