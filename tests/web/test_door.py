@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from gatekey.ports import SystemEntropy
+from gatekey.ports import SystemClock, SystemEntropy
 from gatekey.protocols.api import table
 from gatekey.protocols.message import Answer, Call, Peer
 from gatekey.web.hot import AT_ONCE, Connection, Door, Quick
@@ -21,7 +21,8 @@ from gatekey.web.routes import Route
 
 def door(listener: str, *routes: Route, rate: int = 0) -> Door:
     limits = Limits(shared_memory(Limits.size), b"s" * 16, rate, 64 * 1024)
-    house = SimpleNamespace(limits=limits, authority=SimpleNamespace(entropy=SystemEntropy()), behind=None, meter=SimpleNamespace(counts=Counter()))
+    authority = SimpleNamespace(entropy=SystemEntropy(), clock=SystemClock())
+    house = SimpleNamespace(limits=limits, authority=authority, behind=None, meter=SimpleNamespace(counts=Counter()))
     return Door(cast("House", house), listener, list(routes))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 
 import pytest
 
+from kit.desk import Told
 from kit.front import Front, front
 
 pytestmark = pytest.mark.slow
@@ -36,3 +39,36 @@ def test_a_visitor_without_a_certificate_is_no_case_for_a_password(house: Front)
     for connection in (house.proxy(), house.private("web")):
         told = house.ask(connection, "GET", "/decision")
         assert (told.status, told.headers["x-gatekey-why"]) == (403, "no-certificate")
+
+
+def at(told: Told, name: str) -> int:
+    """A date of an answer in POSIX seconds; 0 where there is none."""
+    return int(parsedate_to_datetime(told.headers[name]).timestamp()) if name in told.headers else 0
+
+
+def test_an_answer_is_dated_when_it_is_written(house: Front) -> None:
+    """Otherwise nothing in it could be compared with its date."""
+    connections = [house.public(), house.proxy(), house.private("boss")]
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        for connection in connections:
+            for path in ("/healthz", "/nothing"):
+                before = int(time.time())
+                assert before <= at(house.ask(connection, "GET", path), "date") <= time.time()
+
+
+def test_nothing_was_changed_after_the_date_of_the_answer(house: Front) -> None:
+    """RFC 9110 8.8.2.1, in the moments after a revocation: the newest CRL, and what OCSP says."""
+    with house.service.authority() as authority:
+        serials = [authority.issue_client(f"gone-{number}").serial for number in range(3)]
+    boss, stranger = house.private("boss"), house.public()
+    seen = set()
+    for serial in serials:
+        asked = house.question(serial)
+        assert house.ask(boss, "POST", f"/v1/certificates/{serial}/revoke", {}).status == 200
+        until = time.monotonic() + 1.2
+        while time.monotonic() < until:
+            for told in (house.ask(stranger, "GET", "/crl/people.crl"), house.ask(stranger, "POST", "/ocsp", asked)):
+                assert at(told, "last-modified") <= at(told, "date")
+                seen.add(told.headers.get("last-modified"))
+    assert len(seen) > 1

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import pytest
 
-from gatekey.ports import SystemEntropy
+from gatekey.ports import SystemClock, SystemEntropy
 from gatekey.protocols.message import Answer, Call
 from gatekey.web import hot, server
 from gatekey.web.api import Clerk
@@ -79,7 +79,7 @@ class Line:
         log = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None, failure=lambda _, error, **__: self.failures.append(error))
         self.house = SimpleNamespace(
             limits=Limits(shared_memory(Limits.size), b"s" * 16, 0, LARGEST),
-            authority=SimpleNamespace(entropy=SystemEntropy()),
+            authority=SimpleNamespace(entropy=SystemEntropy(), clock=SystemClock()),
             behind=behind,
             meter=SimpleNamespace(counts=self.counts),
             log=log,

@@ -82,7 +82,7 @@ def test_what_we_read_of_uvicorn_is_there() -> None:
     for name in ("self.app", "self.cycle", "self.flow", "self.transport", "self.connections", "self.server_state", "self.timeout_keep_alive_task", "self.loop"):
         assert name in source, name
     cycle = inspect.signature(httptools_impl.RequestResponseCycle.__init__)
-    assert {"transport", "flow", "default_headers", "message_event", "keep_alive", "on_response"} <= cycle.parameters.keys()
+    assert {"transport", "flow", "message_event", "keep_alive", "on_response"} <= cycle.parameters.keys()
     send = inspect.getsource(httptools_impl.RequestResponseCycle.send)
     flags = ("response_started = True", "waiting_for_100_continue = False", "response_complete = True", "message_event.set()", "on_response()")
     for line in flags:

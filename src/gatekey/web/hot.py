@@ -9,6 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GatekeyError, Refused
@@ -56,6 +57,12 @@ def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
             raise ValueError(f"the header {name!r} has a value that is not one line")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1", "replace")
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    """What the Date header says (RFC 9110 6.6.1)."""
+    return formatdate(second, usegmt=True).encode()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -121,6 +128,7 @@ class Door:
         self.app = app
         self.limits = house.limits if listener in ("public", "enrol") else None
         self.from_address: Counter[tuple[int, int]] = Counter()
+        self._now = house.authority.clock.now
         self._ids = itertools.count(1)
         self._prefix = house.authority.entropy.bytes(6).hex()
 
@@ -134,6 +142,10 @@ class Door:
     def count(self, why: str) -> None:
         """A connection was refused, or ended before its time."""
         self.house.meter.counts["gatekey_refused_connections", self.listener, why] += 1
+
+    def date(self) -> bytes:
+        """What the Date header of an answer says that goes out now: by the clock by which it was made, so that nothing in it is later (RFC 9110 8.8.2.1)."""
+        return _date(self._now())
 
     def next_id(self) -> str:
         return f"{self._prefix}-{next(self._ids):x}"
@@ -282,8 +294,8 @@ class Connection:
             return self._told(self._door._wrong(error, call), route, method)  # noqa: SLF001  the same house
         self._door.house.meter.counts["gatekey_requests", self._door.listener, route.name if route else "", str(answer.status)] += 1
         if answer.status in (204, 304):
-            return head, b""
-        return head + b"content-length: %d\r\n" % len(answer.body), b"" if method == "HEAD" else answer.body
+            return b"%sdate: %s\r\n" % (head, self._door.date()), b""
+        return b"%sdate: %s\r\ncontent-length: %d\r\n" % (head, self._door.date(), len(answer.body)), b"" if method == "HEAD" else answer.body
 
     def _call(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> Call:
         said = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])

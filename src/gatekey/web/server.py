@@ -214,6 +214,7 @@ class Protocol(HttpToolsProtocol):
         self.url = url
         for name, value in headers:
             super().on_header(name, value)
+        self.server_state.default_headers = [(b"date", self.config.loaded_app.date())]  # of what FastAPI answers
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -244,7 +245,7 @@ class Protocol(HttpToolsProtocol):
             if self.transport.is_closing():
                 return
         last = self.ending and not (self.pipeline or self.unread)
-        data, keep = wire(head, body, self.server_state.default_headers, keep=self.keep and not last)
+        data, keep = wire(head, body, keep=self.keep and not last)
         self.transport.write(data)
         self.since = time.monotonic()
         self.server_state.total_requests += 1
@@ -390,6 +391,7 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,  # whoever speaks for others proves himself to us, not to uvicorn
                 server_header=False,
+                date_header=False,  # it would be up to two seconds old
                 limit_concurrency=CONNECTIONS,
                 timeout_keep_alive=IDLE_SECONDS,
                 timeout_graceful_shutdown=GRACE,

@@ -12,17 +12,14 @@ from typing import Any
 _BYTES_ACKED = slice(120, 128)
 
 
-def wire(head: bytes, body: bytes, defaults: list[tuple[bytes, bytes]], *, keep: bool) -> tuple[bytes, bool]:
+def wire(head: bytes, body: bytes, *, keep: bool) -> tuple[bytes, bool]:
     """An answer as it goes out, and whether the connection stays open. The caller has made sure that every header is one line, and that the length is right."""
-    parts = [head]
+    end = b"\r\n"
     if b"\r\nconnection: close\r\n" in head:
         keep = False
     elif not keep:
-        parts.append(b"connection: close\r\n")
-    for name, value in defaults:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n", body)
-    return b"".join(parts), keep
+        end = b"connection: close\r\n\r\n"
+    return b"".join((head, end, body)), keep
 
 
 async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
@@ -31,7 +28,7 @@ async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
         await cycle.flow.drain()
     if cycle.disconnected:
         return
-    data, cycle.keep_alive = wire(head, body, cycle.default_headers, keep=cycle.keep_alive)
+    data, cycle.keep_alive = wire(head, body, keep=cycle.keep_alive)
     cycle.response_started, cycle.waiting_for_100_continue = True, False
     cycle.transport.write(data)
     cycle.response_complete = True
