@@ -102,6 +102,7 @@ CODES: dict[str, str] = {
     "ending": "the process of the service that was asked ends; another one answers, or will",
     "too-large": "the body of a request is larger than is read",
     "too-slow": "the body of a request did not come in time",
+    "precondition-failed": "the file is another one than the conditions of the request ask for",
     "method-not-allowed": "the address does not answer this method",
     "checker-refused": "the web server's own checker does not take the configuration; nothing was changed",
     "no-checker": "the web server is not on this machine, so its configuration cannot be tested here",

@@ -381,6 +381,9 @@ def test_conditional_requests(desk: Desk) -> None:
         tag = desk.ask("web", "GET", path).headers["etag"]
         told = desk.ask("web", "GET", path, headers=(("if-none-match", f'"other", W/{tag}'),))
         assert (told.status, told.body) == (304, b"")
+        assert desk.ask("web", "GET", path, headers=(("if-match", tag), ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"))).status == 200
+        told = desk.ask("web", "GET", path, headers=(("if-match", f'"x", W/{tag}'), ("if-none-match", tag)))
+        assert (told.status, told.code) == (412, "precondition-failed")
     tag = desk.ask("web", "GET", "/v1/bundle").headers["etag"]
     desk.clock.move(seconds=4000)
     assert desk.ask("web", "GET", "/v1/bundle").headers["etag"] == tag  # nothing has happened

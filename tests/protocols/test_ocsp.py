@@ -20,7 +20,7 @@ from gatekey.api import Authority
 from gatekey.authority import crl, revoke
 from gatekey.authority.ocsp import Responders
 from gatekey.authority.standing import Standing
-from gatekey.errors import Unavailable
+from gatekey.errors import Refused, Unavailable
 from gatekey.keys import material
 from gatekey.model.request import CertificateId
 from gatekey.protocols import ocsp as protocol
@@ -253,6 +253,12 @@ def test_caches_are_told(house: House) -> None:
         assert (found.status, found.body, dict(found.headers).get("etag")) == (304, b"", tag), known
     for unknown in ({"if_none_match": '"other"'}, {"if_modified_since": "Thu, 01 Jan 2026 00:00:04 GMT"}, {"if_none_match": '"x"', **asctime}):
         assert house.get(house.id(serial), **unknown).status == 200, unknown
+    fresh = house.authority.issue_client("bob").serial
+    for other in ({"if_match": tag}, {"if_match": '"x"', "if_none_match": tag}, {"if_unmodified_since": "Thu, 01 Jan 2026 00:00:04 GMT"}):
+        for one in (serial, fresh):  # kept, and signed for this very question
+            with pytest.raises(Refused, match="asks for"):
+                house.get(house.id(one), **other)
+    assert house.get(house.id(serial), if_match="*").status == 200
 
 
 def test_every_worker_says_the_same_by_the_same_tag(house: House) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from cryptography import x509
 
 from gatekey.api import Authority
 from gatekey.authority import crl
-from gatekey.errors import NotFound
-from gatekey.protocols.message import Answer, Call
+from gatekey.errors import NotFound, Refused
+from gatekey.protocols.message import Answer, Call, problem
 from gatekey.protocols.published import Published
 from gatekey.testing import FakeClock
 
@@ -79,6 +79,48 @@ def test_conditional_requests(house: House, monkeypatch: pytest.MonkeyPatch) -> 
         {"if_modified_since": "Thu, 99 Jan 99999 00:00:00 GMT"},
     ):
         assert house.get("/crl/people.crl", **headers).status == 200, headers
+
+
+EPOCH, LATER = "Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00 GMT"
+
+
+def test_conditions_in_their_order(house: House) -> None:
+    """RFC 9110 13.2.2: what must hold first, and only then whether it is news; a date only where there is no tag."""
+    headers = dict(house.get("/crl/people.crl").headers)
+    etag, modified = headers["etag"], headers["last-modified"]
+    rows: list[tuple[int, dict[str, str]]] = [
+        *((412, {"if_match": tags}) for tags in ('"zzz"', f"W/{etag}", f'"a", W/{etag}', etag.strip('"'))),
+        (412, {"if_match": '"zzz"', "if_none_match": etag}),
+        (412, {"if_match": '"zzz"', "if_unmodified_since": LATER}),
+        (412, {"if_unmodified_since": EPOCH}),
+        (412, {"if_unmodified_since": EPOCH, "if_none_match": etag}),
+        *((200, {"if_match": tags}) for tags in (etag, "*", f'"a" , {etag}')),
+        (200, {"if_match": etag, "if_unmodified_since": EPOCH}),
+        (200, {"if_unmodified_since": modified}),
+        (200, {"if_unmodified_since": "yesterday"}),
+        (304, {"if_match": etag, "if_none_match": etag}),
+        (304, {"if_unmodified_since": modified, "if_modified_since": modified}),
+    ]
+    for status, conditions in rows:
+        try:
+            found = house.get("/crl/people.crl", **conditions).status
+        except Refused as refused:
+            found = problem(refused).status
+        assert found == status, conditions
+    with pytest.raises(NotFound):  # 13.2.1: not of what is not there
+        house.get("/crl/nobody.crl", if_match='"zzz"')
+
+
+def test_a_crl_whose_date_is_not_told_yet_is_later_than_all_that_were(house: House) -> None:
+    house.clock.move(seconds=5)
+    for login in ("ann", "bob"):
+        house.authority.revoke(house.authority.issue_client(login).serial)
+    house.published.refresh()
+    now = formatdate(house.clock.now(), usegmt=True)
+    assert "last-modified" not in dict(house.get("/crl/people.crl").headers)
+    assert house.get("/crl/people.crl", if_modified_since=LATER).status == 200
+    with pytest.raises(Refused, match="If-Unmodified-Since"):
+        house.get("/crl/people.crl", if_unmodified_since=now)
 
 
 def test_a_new_crl_is_seen(house: House) -> None:

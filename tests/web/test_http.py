@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
 import pytest
 
+from gatekey.x509.certificate import read_certificate
 from kit.desk import Told
 from kit.front import Front, front
 
@@ -72,3 +74,16 @@ def test_nothing_was_changed_after_the_date_of_the_answer(house: Front) -> None:
                 assert at(told, "last-modified") <= at(told, "date")
                 seen.add(told.headers.get("last-modified"))
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize("conditions", [{"if-match": '"zzz"'}, {"if-unmodified-since": "Mon, 01 Jan 1996 00:00:00 GMT"}])
+def test_whoever_wants_another_file_gets_none(house: Front, conditions: dict[str, str]) -> None:
+    """RFC 9110 13.1.1, 13.1.4."""
+    question = "/ocsp/" + base64.b64encode(house.question(read_certificate(house.people["boss"][1]).serial)).decode()
+    for path in ("/crl/people.crl", "/ca/people.pem", question):
+        for method in ("GET", "HEAD"):
+            assert house.ask(house.public(), method, path).status == 200
+            told = house.ask(house.public(), method, path, headers=conditions)
+            assert (told.status, told.headers["content-type"]) == (412, "application/problem+json"), path
+    told = house.ask(house.private("boss"), "GET", "/v1/bundle", headers=conditions)
+    assert told.status == (412 if "if-match" in conditions else 200), "a bundle has no date"

@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 #: HTTP status by class of refusal; a code of its own where the class is not enough.
 _STATUS = {"Refused": 422, "Malformed": 400, "NotFound": 404, "Conflict": 409, "Misconfigured": 503, "Unavailable": 503}
-_STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "too-large": 413, "too-many-requests": 429, "method-not-allowed": 405}
+_STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "precondition-failed": 412, "too-large": 413, "too-many-requests": 429, "method-not-allowed": 405}
 
 
 def problem(error: GatekeyError, *, instance: str = "", home: str = "", whole: bool = False) -> Answer:

@@ -20,8 +20,8 @@ from ..authority.standing import STALE_AFTER, Changes
 from ..errors import GatekeyError, Malformed
 from ..x509 import ocsp
 from ..x509.der import generalized
+from .conditions import not_changed
 from .message import Answer, Call
-from .published import not_changed
 
 if TYPE_CHECKING:
     from ..authority.authority import Authority
@@ -118,26 +118,23 @@ class Ocsp:
             self._size -= kept.size
 
     def answer(self, call: Call) -> Answer:
-        """Always an OCSP response with status 200, as RFC 6960 A.2 wants it; 304 for a cache that has it already."""
+        """An OCSP response with status 200, as RFC 6960 A.2 wants it; 304 for a cache that has it already. Raises Refused("precondition-failed") alone."""
         kept = self._kept.get(call.body if call.method == "POST" else call.path)
         now = self._authority.now()
         if not self._fresh() or not self._followed_at <= now <= self._followed_at + STALE_AFTER:
             return self._error(ocsp.TRY_LATER, "stale")
         if kept is not None and now < kept.until:
-            return self._given(kept, call)
+            self._counts["gatekey_ocsp_answers", "kept"] += 1
+            return self._conditional(kept, call)
         try:
             asked = ocsp.read_again(call.body if call.method == "POST" else _from_path(call.path))
         except Malformed:
             return self._error(ocsp.MALFORMED_REQUEST, "malformed")
         try:
-            return self._answer(asked, call)
+            made = self._answer(asked)
         except GatekeyError:  # the ledger cannot be read now; nobody is called good because of that
             return self._error(ocsp.TRY_LATER, "failed")
-
-    def _given(self, kept: Kept, call: Call) -> Answer:
-        """What was signed before."""
-        self._counts["gatekey_ocsp_answers", "kept"] += 1
-        return self._conditional(kept, call)
+        return made if isinstance(made, Answer) else self._conditional(made, call)
 
     def _error(self, status: int, how: str) -> Answer:
         self._counts["gatekey_ocsp_answers", how] += 1
@@ -148,7 +145,7 @@ class Ocsp:
             return Answer(304, kept.answer.headers[1:])
         return kept.answer
 
-    def _answer(self, asked: ocsp.OcspRequest, call: Call) -> Answer:
+    def _answer(self, asked: ocsp.OcspRequest) -> Answer | Kept:
         """Raises what the store raises."""
         names = {self._responders.ca_of(one.issuer) for one in asked.ids}
         if len(names) != 1 or "" in names:  # a stranger's certificate, or several issuers, for whom no one responder may speak (RFC 6960 4.2.2.2)
@@ -162,7 +159,8 @@ class Ocsp:
         plain = ocsp.encode_request([alone.raw]) if alone else b""
         kept = self._kept.get(plain)
         if kept is not None and now < kept.until:  # asked for in another form
-            return self._given(kept, call)
+            self._counts["gatekey_ocsp_answers", "kept"] += 1
+            return kept
         generation = self._generation
         statuses = self._all(name, [one.serial for one in asked.ids], generation)
         data = ocsp.encode_data(self._answered(responder, asked.ids, statuses, now), asked.nonce)
@@ -176,7 +174,7 @@ class Ocsp:
         # A date tells seconds apart and nothing finer: within one in which something happened, it confirms nothing.
         kept = _kept(body, now, responder.ends, tag, modified=now if now > self._news_at + 1 else now + 1, plain=plain)
         self._keep(_subject(name, alone.serial), kept, generation)
-        return self._conditional(kept, call)
+        return kept
 
     def _all(self, name: str, serials: list[int], generation: int) -> list[bytes]:
         """From memory, or from the ledger: one question for all. What nobody has issued yet is not remembered: strangers could fill the memory with it."""

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..authority import crl
 from ..authority.standing import Changes, happened
 from ..errors import NotFound
 from ..x509 import pem
+from .conditions import UNTOLD, not_changed
 from .message import Answer, Call
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 CRL_AGE, CA_AGE = 30, 3600
 #: Comparisons after the draft of a CRL during which it is looked for each time: a second.
 _SOON = 50
-
-_CONDITIONS = frozenset(("if-none-match", "if-modified-since"))
 
 
 class File(NamedTuple):
@@ -51,32 +49,15 @@ def file(body: bytes, kind: str, modified: int, age: int, name: str) -> File:
 
 
 def answer(found: File, call: Call, now: int) -> Answer:
-    """The file, or 304 when the asker has it already (RFC 9110 13.1.2, 13.1.3; If-None-Match goes before If-Modified-Since).
+    """The file, or 304 when the asker has it already. Raises Refused("precondition-failed").
 
     A CRL has a later date than the one before, also within the same second (authority/crl.py); until that has come, it has none (RFC 9110 8.8.2.1).
     """
     dated = found.modified <= now
     headers = found.headers if dated else tuple(header for header in found.headers if header[0] != "last-modified")
-    if not_changed(found.etag, found.modified if dated else None, call):
+    if not_changed(found.etag, found.modified if dated else UNTOLD, call):
         return Answer(304, headers[: 3 if dated else 2])
     return Answer(200, headers, found.body)
-
-
-def not_changed(etag: str, modified: int | None, call: Call) -> bool:
-    """Whether the asker says that he has this already: by the weak comparison of tags (RFC 9110 8.8.3.2), or by date, if it has one, when he sends none."""
-    if not any([name in _CONDITIONS for name, _ in call.headers]):  # noqa: C419  nobody's question is long, and a list is done before a generator has begun
-        return False
-    if tags := call.header("if-none-match"):
-        ours = etag.removeprefix("W/")
-        return tags.strip() == "*" or any(tag.strip().removeprefix("W/") == ours for tag in tags.split(","))
-    if modified is not None and (since := call.header("if-modified-since")):
-        try:
-            at = parsedate_to_datetime(since)
-            # All three forms are in GMT (RFC 9110 5.6.7); asctime's does not say so.
-            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() >= modified
-        except (ValueError, OverflowError, TypeError):
-            return False  # RFC 9110 13.1.3: a date that cannot be read is not there
-    return False
 
 
 class Published:
@@ -125,7 +106,7 @@ class Published:
         self._numbers[name] = held.number
 
     def answer(self, call: Call) -> Answer:
-        """Raises NotFound with the names that there are."""
+        """Raises NotFound with the names that there are; Refused("precondition-failed")."""
         found = self._files.get(call.path)
         if found is None:
             hint = f"there are {', '.join(sorted(self._files))}" if self._files else "there is nothing yet"

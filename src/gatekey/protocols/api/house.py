@@ -22,6 +22,7 @@ from ...model.record import AuthorityRecord
 from ...policy.explain import explain, outline
 from ...x509 import pem
 from ...x509.sniff import sniff
+from ..conditions import not_changed
 from ..message import Answer, Call, as_json, without_folders
 from . import answers
 from .asking import Ask, Route
@@ -265,10 +266,9 @@ def _file(call: Call, body: bytes, media: str, name: str) -> Answer:
 
 
 def _tagged(call: Call, answer: Answer, tag: str) -> Answer:
-    """With its ETag, or 304 when the asker has it already (RFC 9110 13.1.2). Nobody else may keep it."""
+    """With its ETag, or 304 when the asker has it already. Nobody else may keep it. Raises Refused("precondition-failed")."""
     headers = (("etag", f'"{tag}"'), ("cache-control", "private, no-cache"))
-    asked = [one.strip().removeprefix("W/") for one in call.header("if-none-match").split(",")]
-    if f'"{tag}"' in asked or asked == ["*"]:
+    if not_changed(f'"{tag}"', None, call):
         return Answer(304, headers)
     return Answer(answer.status, (*(pair for pair in answer.headers if pair[0] != "cache-control"), *headers), answer.body)
 
