@@ -709,8 +709,7 @@ def _tell_fault(log: Log, fault: BaseException, call: Call) -> None:
 
 
 def _tell_refusal(log: Log, error: GatekeyError, call: Call) -> None:
-    facts = {"method": call.method, "path": call.path, "code": error.code, "message": error.message, "hint": error.hint, "address": call.peer.address}
-    log.warning("refused", id=call.id, listener=call.listener, **facts)
+    log.refusal(error, call)
 
 
 def _telling_no(log: Log, authority: Authority) -> Refusals:

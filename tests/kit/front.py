@@ -109,9 +109,16 @@ class Front:
 
     def worker(self, connection: HTTPConnection) -> str:
         """A word for the worker at the other end: its prefix of request ids on this listener."""
-        told = self.ask(connection, *_WHO)
-        assert told.status == 405, told
-        return str(told.json["instance"]).rpartition("-")[0]
+        instance: list[str] = []
+
+        def found() -> bool:
+            told = self.ask(connection, *_WHO)
+            assert told.status == 405, told
+            instance.extend([told.json["instance"]] if "instance" in told.json else [])
+            return bool(instance)
+
+        wait_until(found, "a refusal that is not one too many for the log")
+        return instance[0].rpartition("-")[0]
 
     def to_each_worker(self, connect: Callable[[], HTTPConnection], count: int) -> list[HTTPConnection]:
         """Open connections, one to each of so many workers."""

@@ -6,12 +6,15 @@ import base64
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
 from gatekey.x509.certificate import read_certificate
 from kit.desk import Told
 from kit.front import Front, front
+from kit.servers import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +90,26 @@ def test_whoever_wants_another_file_gets_none(house: Front, conditions: dict[str
             assert (told.status, told.headers["content-type"]) == (412, "application/problem+json"), path
     told = house.ask(house.private("boss"), "GET", "/v1/bundle", headers=conditions)
     assert told.status == (412 if "if-match" in conditions else 200), "a bundle has no date"
+
+
+def line_of(house: Front, told: Told) -> dict[str, Any] | None:
+    return next((line for line in house.service.log() if line.get("id") == told.json["instance"]), None)
+
+
+def test_every_refusal_leads_to_its_line(house: Front) -> None:
+    asked: list[tuple[HTTPConnection, str, str, bytes | None, int]] = [
+        (house.public(), "GET", "/nothing", None, 404),
+        (house.public(), "GET", "/crl/nobody.crl", None, 404),
+        (house.public(), "POST", "/healthz", None, 405),
+        (house.public(), "POST", "/ocsp", b"x" * (64 * 1024 + 1), 413),
+        (house.private("boss"), "POST", "/v1/people", b"x" * (256 * 1024 + 1), 413),
+        (house.private("boss"), "POST", "/metrics", None, 405),
+        (house.private("boss"), "GET", "/v1/certificates/who-is-this", None, 404),
+        (house.private(), "GET", "/metrics", None, 401),
+        (house.proxy(), "GET", "/nothing", None, 404),
+    ]
+    for connection, method, path, body, status in asked:
+        told = house.ask(connection, method, path, body)
+        assert told.status == status, path
+        line = wait_until(lambda told=told: line_of(house, told), f"the line of {path}")  # type: ignore[misc]
+        assert (line["event"], line["code"], line["path"], line["method"]) == ("refused", told.json["code"], path, method)

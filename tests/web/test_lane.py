@@ -76,7 +76,8 @@ class Line:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.speaks = speaks
         self.ended = asyncio.Event()
-        log = SimpleNamespace(info=lambda *_, **__: None, warning=lambda *_, **__: None, failure=lambda _, error, **__: self.failures.append(error))
+        quiet = dict.fromkeys(("info", "warning", "refusal"), lambda *_, **__: None)
+        log = SimpleNamespace(**quiet, failure=lambda _, error, **__: self.failures.append(error))
         self.house = SimpleNamespace(
             limits=Limits(shared_memory(Limits.size), b"s" * 16, 0, LARGEST),
             authority=SimpleNamespace(entropy=SystemEntropy(), clock=SystemClock()),

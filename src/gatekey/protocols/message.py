@@ -43,7 +43,16 @@ class Answer(NamedTuple):
 
 #: HTTP status by class of refusal; a code of its own where the class is not enough.
 _STATUS = {"Refused": 422, "Malformed": 400, "NotFound": 404, "Conflict": 409, "Misconfigured": 503, "Unavailable": 503}
-_STATUS_OF_CODE = {"sign-in": 401, "forbidden": 403, "precondition-failed": 412, "too-large": 413, "too-many-requests": 429, "method-not-allowed": 405}
+_STATUS_OF_CODE = {
+    "sign-in": 401,
+    "forbidden": 403,
+    "method-not-allowed": 405,
+    "too-slow": 408,
+    "precondition-failed": 412,
+    "too-large": 413,
+    "too-many-requests": 429,
+    "internal": 500,
+}
 
 
 def problem(error: GatekeyError, *, instance: str = "", home: str = "", whole: bool = False) -> Answer:

@@ -33,7 +33,7 @@ class Health:
     `tell` hears of checks that broke off, once each time that one begins to. `clock`: seconds that only grow.
     """
 
-    def __init__(self, tell: Callable[[str, Exception], None] = lambda _, __: None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tell: Callable[[str, Exception], object] = lambda _, __: None, clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
         self._checks: dict[str, tuple[Check, int]] = {}

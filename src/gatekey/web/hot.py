@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import GatekeyError, Refused
+from ..errors import GatekeyError, NotFound, Refused
 from ..protocols.message import Answer, Call, Peer, problem
 from .limits import BODY_SECONDS, FROM_ADDRESS
 from .routes import Route
@@ -31,6 +31,8 @@ AT_ONCE = 768
 #: How one signs in where that is done by HTTP, and not by TLS.
 CHALLENGE = 'Bearer realm="gatekey"'
 
+_TOO_MANY = Refused("too-many-requests", "too many requests from this address", hint="ask again in a second")
+_CLOSE = ("connection", "close")
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -183,25 +185,22 @@ class Door:
 
     def _wrong(self, error: BaseException, call: Call) -> Answer:
         if isinstance(error, GatekeyError):
-            return self._refused(error, call)
+            return self.refused(error, call)
         # Whatever it was: its text is for the log, not for the stranger.
-        self.house.log.failure("internal", error, id=call.id, listener=self.listener, path=call.path)
-        return problem_of(500, "internal", "something went wrong here; the log has it under this id", call.id)
+        written = self.house.log.failure("internal", error, id=call.id, listener=self.listener, path=call.path)
+        return _problem(Refused("internal", "something went wrong here", hint="the service's log has it"), call.id if written else "")
 
-    def _refused(self, error: GatekeyError, call: Call) -> Answer:
-        self.house.log.warning(
-            "refused", id=call.id, listener=self.listener, method=call.method, path=call.path, code=error.code, message=error.message, address=call.peer.address
-        )
-        answer = problem(error, instance=call.id)
-        # What the gate answers itself has it already (RFC 9110 15.5.2). No browser shows a dialogue for it.
-        return answer._replace(headers=(*answer.headers, ("www-authenticate", CHALLENGE))) if answer.status == 401 else answer
+    def refused(self, error: GatekeyError, call: Call, *headers: tuple[str, str]) -> Answer:
+        """The problem, with an `instance` if that leads to a line in the log."""
+        instance = call.id if self.house.log.refusal(error, call) else ""
+        if error.code == "sign-in":  # RFC 9110 15.5.2; what the gate answers has it already. No browser shows a dialogue for it
+            headers = (*headers, ("www-authenticate", CHALLENGE))
+        return _problem(error, instance, *headers)
 
 
-def problem_of(status: int, code: str, title: str, instance: str, *headers: tuple[str, str]) -> Answer:
-    """A problem that has no refusal behind it."""
-    answer = problem(Refused(code, title), instance=instance)
-    body = answer.body.replace(b'"status":422', b'"status":%d' % status, 1) if answer.status != status else answer.body
-    return Answer(status, (*answer.headers, *headers), body)
+def _problem(error: GatekeyError, instance: str, *headers: tuple[str, str]) -> Answer:
+    answer = problem(error, instance=instance)
+    return answer._replace(headers=(*answer.headers, *headers))
 
 
 class Connection:
@@ -262,7 +261,7 @@ class Connection:
                 scope["state"] = {**scope.get("state", {}), "peer": peer, "request_id": door.next_id()}
                 await door.app(scope, functools.partial(_limited, receive, [door.house.limits.body]), send)
                 return
-            answer = self._nothing(method, path)
+            answer = self._nothing(self._call(method, path))
         if answer is None and route is not None:
             try:
                 answer = await self._answer(route, scope, receive, method, path)
@@ -280,10 +279,10 @@ class Connection:
         await send({"type": "http.response.body", "body": body})
 
     def _limited(self) -> Answer | None:
-        """The refusal of somebody who asks too often."""
+        """The refusal of somebody who asks too often. Counted and not logged: it is what floods are told."""
         if self._place is None or self._door.limits.allows(self._place):  # type: ignore[union-attr]  # there is a place only where there are limits
             return None
-        return problem_of(429, "too-many-requests", "too many requests from this address", self._door.next_id(), ("retry-after", "1"))
+        return _problem(_TOO_MANY, "", ("retry-after", "1"))
 
     def _told(self, answer: Answer, route: Route | None, method: str) -> tuple[bytes, bytes]:
         """Counts an answer; its head and body as they go out."""
@@ -297,16 +296,14 @@ class Connection:
             return b"%sdate: %s\r\n" % (head, self._door.date()), b""
         return b"%sdate: %s\r\ncontent-length: %d\r\n" % (head, self._door.date(), len(answer.body)), b"" if method == "HEAD" else answer.body
 
-    def _call(self, method: str, path: str, query: bytes, headers: Headers, body: bytes) -> Call:
+    def _call(self, method: str, path: str, query: bytes = b"", headers: Headers | tuple[()] = (), body: bytes = b"") -> Call:
         said = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
         return Call(self._door.listener, method, path, query.decode("latin-1"), said, body, self.peer, self._door.next_id())
 
-    def _nothing(self, method: str, path: str) -> Answer:
-        known = self._door.table.methods(path)
-        identity = self._door.next_id()
-        if known:
-            return problem_of(405, "method-not-allowed", f"{method} is not answered here; {', '.join(known)} is", identity, ("allow", ", ".join(known)))
-        return problem_of(404, "no-page", "there is nothing at this address", identity)
+    def _nothing(self, call: Call) -> Answer:
+        if known := ", ".join(self._door.table.methods(call.path)):
+            return self._door.refused(Refused("method-not-allowed", f"{call.method} is not answered here; {known} is"), call, ("allow", known))
+        return self._door.refused(NotFound("no-page", "there is nothing at this address"), call)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, method: str, path: str) -> Answer:
         door = self._door
@@ -316,16 +313,17 @@ class Connection:
             try:
                 body = await _body(scope, receive, largest)
             except TooLarge:
-                close = ("connection", "close")
-                return problem_of(413, "too-large", f"the body is larger than the {largest} bytes that are read", door.next_id(), close)
+                error = Refused("too-large", f"the body is larger than the {largest} bytes that are read")
+                return door.refused(error, self._call(method, path), _CLOSE)
             except TimeoutError:
-                return problem_of(408, "too-slow", f"the body was not there within {BODY_SECONDS} seconds", door.next_id(), ("connection", "close"))
+                error = Refused("too-slow", f"the body was not there within {BODY_SECONDS} seconds")
+                return door.refused(error, self._call(method, path), _CLOSE)
         call = self._call(method, path, scope["query_string"], scope["headers"], body)
         if door.house.behind is not None and door.listener == "private":
             try:
                 call = await asyncio.to_thread(door.house.behind.see, call) if door.house.behind.concerns(call) else call
             except GatekeyError as error:
-                return door._refused(error, call)  # noqa: SLF001  the same house
+                return door.refused(error, call)
         return await door.ask(route, call)
 
 

@@ -7,12 +7,15 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 from ..errors import GatekeyError
 from ..model.access import without_tokens
+
+if TYPE_CHECKING:
+    from ..protocols.message import Call
 
 #: Words in the name of a fact that must not stand in a log.
 SECRET = ("password", "passphrase", "secret", "token", "authorization", "cookie", "pkcs12", "private")
@@ -38,6 +41,7 @@ class Log:
     """A structured log of one process. `level`: debug, info, warning or error. Failures are counted in `counts`, which a worker hands to its meter."""
 
     def __init__(self, level: str = "info", out: TextIO | None = None, **always: Any) -> None:
+        self._level = _LEVELS.get(level, 20)
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(out or sys.stderr),
             processors=[
@@ -46,7 +50,7 @@ class Log:
                 without_secrets,
                 structlog.processors.JSONRenderer(ensure_ascii=True),
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(level, 20)),
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
             cache_logger_on_first_use=True,
             **always,
         )
@@ -73,6 +77,14 @@ class Log:
         if self._may(event):
             self._log.warning(event, **facts)
 
+    def refusal(self, error: GatekeyError, call: Call) -> bool:
+        """A request was refused; whether the log has a line of it. Lines are counted by listener: what strangers are refused leaves the others theirs."""
+        if self._level > _LEVELS["warning"] or not self._may(f"refused-{call.listener}"):
+            return False
+        facts = {"method": call.method, "path": call.path, "code": error.code, "message": error.message, "hint": error.hint, "address": call.peer.address}
+        self._log.warning("refused", id=call.id, listener=call.listener, **facts)
+        return True
+
     def later(self, event: str, more: Callable[[], dict[str, str]], **facts: Any) -> None:
         """A warning with facts that take time to find: `write_waiting` asks for them in another thread, and only for lines that are written at all."""
         if not self._may(event):
@@ -92,21 +104,26 @@ class Log:
                 found = {"not_found_out": error.code if isinstance(error, GatekeyError) else type(error).__name__}
             self._log.warning(event, **facts, **found)
 
-    def error(self, event: str, **facts: Any) -> None:
+    def error(self, event: str, **facts: Any) -> bool:
+        """Whether a line was written."""
         if self._may(event):
             self._log.error(event, **facts)
+            return True
+        return False
 
-    def failure(self, event: str, error: BaseException, **facts: Any) -> None:
-        """Something broke: our own words where there are some, otherwise only the kind and the place. The text of a stranger's error may hold anything."""
+    def failure(self, event: str, error: BaseException, **facts: Any) -> bool:
+        """Something broke: our own words where there are some, otherwise only the kind and the place. The text of a stranger's error may hold anything.
+
+        Whether a line was written.
+        """
         self.counts["gatekey_log_failures", event] += 1
         if isinstance(error, GatekeyError):
-            self.error(event, code=error.code, message=error.message, hint=error.hint, **facts)
-            return
+            return self.error(event, code=error.code, message=error.message, hint=error.hint, **facts)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
-        self.error(event, kind=type(error).__name__, where=where, **facts)
+        return self.error(event, kind=type(error).__name__, where=where, **facts)
 
     def adopt(self, name: str) -> None:
         """What a library says through `logging` becomes our lines."""
