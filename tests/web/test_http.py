@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
+import socket
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
 import pytest
@@ -113,3 +115,50 @@ def test_every_refusal_leads_to_its_line(house: Front) -> None:
         assert told.status == status, path
         line = wait_until(lambda told=told: line_of(house, told), f"the line of {path}")  # type: ignore[misc]
         assert (line["event"], line["code"], line["path"], line["method"]) == ("refused", told.json["code"], path, method)
+
+
+GET = b"GET /healthz HTTP/1.1\r\n"
+NO_REQUESTS = {
+    "no host": (GET + b"\r\n", 400, "not-http", "Host"),
+    "two hosts": (GET + b"host: a\r\nhost: a\r\n\r\n", 400, "not-http", "Host"),
+    "a large head": (GET + b"host: a\r\nx: " + b"y" * 33_000 + b"\r\n\r\n", 431, "large-head", "32768"),
+    "an endless field": (GET + b"host: a\r\nx: " + b"y" * 50_000, 431, "large-head", "32768"),
+    "an unknown method": (b"BREW /pot HTTP/1.1\r\nhost: a\r\n\r\n", 501, "not-implemented", "method"),
+    "small letters": (b"get / HTTP/1.1\r\nhost: a\r\n\r\n", 501, "not-implemented", "method"),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32), 400, "not-http", "HTTP/1.1"),
+    "no version": (b"hello\r\n\r\n", 400, "not-http", "HTTP/1.1"),
+    "two lengths": (b"POST /ocsp HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", 400, "not-http", "HTTP/1.1"),
+    "bytes in the path": (b"GET /\xff HTTP/1.1\r\nhost: a\r\n\r\n", 400, "not-http", "ASCII"),
+    "a tunnel": (b"CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400, "not-http", "URL"),
+    "a coding": (b"POST /ocsp HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n", 501, "not-implemented", "coding"),
+    "upgrade": (b"POST /ocsp HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 1\r\n\r\nx", 501, "not-implemented", "protocol"),
+}
+
+
+def said_to(house: Front, data: bytes) -> tuple[HTTPResponse, bytes]:
+    """The one answer, and nothing behind it until the other side closes."""
+    with socket.create_connection(("127.0.0.1", house.service.public), 10) as sock:
+        sock.sendall(data)
+        answer = HTTPResponse(sock, method="HEAD" if data.startswith(b"HEAD") else "GET")
+        answer.begin()
+        body = answer.read()
+        assert sock.recv(100) == b""
+    return answer, body
+
+
+@pytest.mark.parametrize("case", NO_REQUESTS)
+def test_what_is_no_request_is_told_why(house: Front, case: str) -> None:
+    data, status, code, word = NO_REQUESTS[case]
+    answer, body = said_to(house, data)
+    told = json.loads(body)
+    assert (answer.status, told["status"], told["code"], answer.headers["content-type"]) == (status, status, code, "application/problem+json")
+    assert word in str(told)
+    assert "instance" not in told, "it has no line"
+    assert answer.headers["connection"] == "close"
+    assert abs(parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()) < 3
+
+
+def test_head_hears_no_body(house: Front) -> None:
+    answer, body = said_to(house, b"HEAD /healthz HTTP/1.1\r\n\r\n")
+    assert (answer.status, body) == (400, b"")
+    assert int(answer.headers["content-length"]) > 0

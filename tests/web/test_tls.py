@@ -79,8 +79,9 @@ def test_its_own_certificate_is_renewed_at_two_thirds_of_its_life(tmp_path: Path
 def test_what_we_read_of_uvicorn_is_there() -> None:
     """The protocol, and the answer in one write, know its insides as they are in 0.54."""
     source = inspect.getsource(httptools_impl.HttpToolsProtocol)
-    for name in ("self.app", "self.cycle", "self.flow", "self.transport", "self.connections", "self.server_state", "self.timeout_keep_alive_task", "self.loop"):
-        assert name in source, name
+    names = ("app", "cycle", "flow", "transport", "parser", "connections", "server_state", "timeout_keep_alive_task", "loop", "_unset_keepalive_if_required()")
+    for name in names:
+        assert f"self.{name}" in source, name
     cycle = inspect.signature(httptools_impl.RequestResponseCycle.__init__)
     assert {"transport", "flow", "message_event", "keep_alive", "on_response"} <= cycle.parameters.keys()
     send = inspect.getsource(httptools_impl.RequestResponseCycle.send)

@@ -51,7 +51,9 @@ _STATUS_OF_CODE = {
     "precondition-failed": 412,
     "too-large": 413,
     "too-many-requests": 429,
+    "large-head": 431,
     "internal": 500,
+    "not-implemented": 501,
 }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GatekeyError, NotFound, Refused
 from ..protocols.message import Answer, Call, Peer, problem
+from . import refusals
 from .limits import BODY_SECONDS, FROM_ADDRESS
 from .routes import Route
 
@@ -148,6 +149,11 @@ class Door:
     def date(self) -> bytes:
         """What the Date header of an answer says that goes out now: by the clock by which it was made, so that nothing in it is later (RFC 9110 8.8.2.1)."""
         return _date(self._now())
+
+    def last_words(self, why: str) -> tuple[bytes, bytes]:
+        """Head and body for a connection that is refused before there is a request."""
+        answer = refusals.answer(why)
+        return b"%sdate: %s\r\ncontent-length: %d\r\n" % (_head(answer.status, answer.headers), self.date(), len(answer.body)), answer.body
 
     def next_id(self) -> str:
         return f"{self._prefix}-{next(self._ids):x}"

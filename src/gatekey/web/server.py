@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _QUEUE, _HANDSHAKE, _SHAKING = 2048, 10, 5
 #: Seconds that a client has for the end of TLS after the last byte has arrived; until then the sweep looks whether it reads, and asyncio must not cut it off.
 _FAREWELL, _FLUSHING = 5, 24 * 3600
-_LARGE_HEAD = b"431 Request Header Fields Too Large"
 #: Headers of requests that take the long way.
 _LONG = (b"transfer-encoding", b"upgrade", b"expect")
 #: Seconds that an idle connection may still bring a request after we were told to end, and that running requests have.
@@ -62,10 +61,11 @@ class Protocol(HttpToolsProtocol):
         self.ending = False
         self.refused = False
         self.quick: Quick | None = None
+        self.url = b""
         self.owed: asyncio.Future[Answer] | None = None
         self.keep = True
         if not self.app.arrives():
-            self.refuse("too-many", b"503 Service Unavailable")
+            self.refuse("too-many")
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -105,11 +105,21 @@ class Protocol(HttpToolsProtocol):
         if self.refused:
             return
         before = self.steps
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserInvalidMethodError:
+            self.refuse("unknown-method" if b" HTTP/1." in data else "bad-request")
+        except httptools.HttpParserInvalidURLError:
+            self.refuse("bad-path")
+        except httptools.HttpParserError:
+            self.refuse("bad-request")
+        except httptools.HttpParserUpgrade:
+            pass  # the wish for another protocol is not followed
         # A field that never ends is kept by the parser, which says nothing of it until it does.
         self.silent = 0 if self.steps != before else self.silent + len(data)
         if self.silent > HEAD_BYTES:
-            self.refuse("large-head", _LARGE_HEAD)
+            self.refuse("large-head")
 
     def on_message_begin(self) -> None:
         """Leaves the making of ASGI's scope to `_the_long_way`."""
@@ -136,7 +146,7 @@ class Protocol(HttpToolsProtocol):
         self.steps += 1
         self.head += size
         if self.head > HEAD_BYTES and not self.refused:
-            self.refuse("large-head", _LARGE_HEAD)
+            self.refuse("large-head")
 
     def on_headers_complete(self) -> None:
         self.steps += 1
@@ -146,18 +156,18 @@ class Protocol(HttpToolsProtocol):
             return
         try:
             if wrong := self._wrong():
-                self.refuse(*wrong)
+                self.refuse(wrong)
                 return
             self.quick = self._quickly()
             if self.quick is None:
                 self._the_long_way()
-        except UnicodeDecodeError:  # a path that is not ASCII: no URL (RFC 3986), and nothing that uvicorn answers
-            self.refuse("bad-path", b"400 Bad Request")
+        except (UnicodeDecodeError, httptools.HttpParserInvalidURLError):  # nothing that uvicorn answers
+            self.refuse("bad-path")
             return
         if self.quick is None and (self.ending or self.parser.should_upgrade()):
             self.cycle.keep_alive = False
 
-    def _wrong(self) -> tuple[str, bytes] | None:
+    def _wrong(self) -> str:
         """What HTTP/1.1 forbids and the parser lets pass: no host or several (RFC 9112 3.2), and a coding of the message that we do not know (6.1).
 
         And a body beside the wish for another protocol (RFC 9110 7.8): the parser leaves it to that, so that we would take it for the next question.
@@ -171,14 +181,14 @@ class Protocol(HttpToolsProtocol):
             elif name == b"transfer-encoding":
                 body = True
                 if value.strip().lower() != b"chunked":
-                    return "unknown-coding", b"501 Not Implemented"
+                    return "unknown-coding"
             elif name == b"upgrade":
                 other = True
         if body and other and self.parser.should_upgrade():
-            return "upgrade", b"501 Not Implemented"
+            return "upgrade"
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return "bad-host", b"400 Bad Request"
-        return None
+            return "bad-host"
+        return ""
 
     def _quickly(self) -> Quick | None:
         """The request, if a route of ours answers it, its body is announced and not too large, and nothing before it is still being answered."""
@@ -259,8 +269,10 @@ class Protocol(HttpToolsProtocol):
         if self.unread:
             self._wake()
 
-    def refuse(self, why: str, line: bytes) -> None:
+    def refuse(self, why: str) -> None:
         """Ends a connection with a word, and counts it. Without the word where the answer to an earlier request is still owed: answers come in order."""
+        if self.refused:  # what is left of these bytes may be wrong as well
+            return
         self.count(why)
         self.refused, self.quick = True, None
         self.pipeline.clear()
@@ -270,19 +282,11 @@ class Protocol(HttpToolsProtocol):
                 self.running.keep_alive = False
             self.flow.hold(True)
         elif not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 " + line + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            head, body = self.config.loaded_app.last_words(why)
+            alone = bool(self.url) and self.parser.get_method() == b"HEAD"
+            self.transport.write(wire(head, b"" if alone else body, keep=False)[0])
             # Closed at once, the kernel would answer what still comes with a reset, and the word above would be lost.
             self.loop.call_later(LINGER, self.transport.close)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: strangers ask for it, and uvicorn would advise to install a library, of which we have no use."""
-
-    def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP. Said at once, it would be taken for the answer that is owed, and that would be lost."""
-        if self.owes:
-            self.refuse("bad-request", b"400 Bad Request")
-        else:
-            super().send_400_response(msg)
 
     @property
     def owes(self) -> bool:
@@ -305,14 +309,14 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self.quick is not None or (bool(self.cycle) and self.cycle.more_body and not self.cycle.response_started):
             if now - self.since > BODY_SECONDS + HEAD_SECONDS:
-                self.refuse("slow-body", b"408 Request Timeout")
+                self.refuse("slow-body")
         elif self.busy:
             return
         elif self.transport.is_closing():
             if now - max(self.since, self.moved) > _FAREWELL:  # everything has arrived, and the other side does not say that it is over
                 self.transport.abort()
         elif self.in_head and self.head and now - self.since > HEAD_SECONDS:
-            self.refuse("slow-head", b"408 Request Timeout")
+            self.refuse("slow-head")
         elif now - self.since > max(IDLE_SECONDS, HEAD_SECONDS) and self.timeout_keep_alive_task is None:
             self.count("idle")
             self.transport.close()
