@@ -61,7 +61,7 @@ def test_an_empty_request_is_none(quiet: Desk, path: str, said: dict[str, Any]) 
     """Whoever sends one has a key: that another is made here would be a surprise, and its making keep back all who are asked for with it."""
     told = quiet.ask("boss", "POST", f"/v1/certificates/{path}", {**said, "csr": ""})
     assert (told.status, told.code) == (400, "bad-request")
-    assert "csr: must not be empty" in told.json["title"]
+    assert "csr: must not be empty" in told.json["detail"]
 
 
 def test_no_secret_is_kept(desk: Desk) -> None:
@@ -320,13 +320,13 @@ def test_what_the_service_issues_to_itself_is_asked_for(desk: Desk) -> None:
 def test_what_is_not_as_described_is_refused_in_words(quiet: Desk, raw: bytes) -> None:
     told = quiet.ask("boss", "POST", "/v1/certificates/client", raw=raw)
     assert (told.status, told.code) == (400, "bad-request")
-    assert told.json["title"]
+    assert told.json["detail"]
     assert told.json["instance"] == "test-1"
 
 
 def test_all_mistakes_are_said_at_once(quiet: Desk) -> None:
     told = quiet.ask("boss", "POST", "/v1/certificates/client", {"logn": "ann", "days": 0, "for": "windows"})
-    assert told.json["title"] == (
+    assert told.json["detail"] == (
         "login: is missing; 'logn': is not known; did you mean login?; days: must be a whole number from 1 to 36500; "
         "for: must be one of any, modern, apple, pem"
     )
@@ -367,7 +367,7 @@ def test_what_is_no_request_is_named(quiet: Desk, text: str) -> None:
     sent = pem.encode("PRIVATE KEY", material.make("p256").pkcs8()).decode() if text == "key" else text
     told = quiet.ask("boss", "POST", "/v1/certificates/sign", {"csr": sent, "profile": "client"})
     assert told.status == 400
-    assert text != "key" or "never send it" in told.json["title"]
+    assert text != "key" or "never send it" in told.json["detail"]
 
 
 def test_every_reason_is_told(quiet: Desk) -> None:

@@ -300,7 +300,7 @@ def test_nobody_but_an_administrator_touches_what_is_the_services(tmp_path: Path
         assert serials
         for who in ("olga", "revoke"):
             told = desk.ask(who, "POST", f"/v1/people/{login}/leave", {})
-            assert (told.status, told.code, told.json["title"]) == (403, "above-caller", f"{login} is the service itself, so this is for an administrator")
+            assert (told.status, told.code, told.json["detail"]) == (403, "above-caller", f"{login} is the service itself, so this is for an administrator")
             for deed in ("revoke", "hold"):
                 assert desk.ask(who, "POST", f"/v1/certificates/{serials[-1]}/{deed}", {}).code == "above-caller"
         assert desk.ask("olga", "POST", f"/v1/certificates/{serials[-1]}/renew", {"csr": csr("x")}).code == "above-caller"
@@ -318,8 +318,8 @@ def test_the_last_administrator_stays(tmp_path: Path) -> None:
     assert desk.ask("boss", "PUT", "/v1/people/boss/roles", {"roles": ["auditor"]}).code == "last-administrator"
     assert desk.ask("boss", "GET", "/v1/people/boss/leave").json["last_administrator"] is True
     told = desk.ask("boss", "POST", "/v1/people/boss/leave", {})
-    assert (told.status, told.code, told.json["title"]) == (422, "last-administrator", "boss is the only administrator")
-    assert told.json["detail"].startswith("give somebody else the role first: gatekey people set LOGIN --role administrator")
+    assert (told.status, told.code, told.json["detail"]) == (422, "last-administrator", "boss is the only administrator")
+    assert told.json["hint"].startswith("give somebody else the role first: gatekey people set LOGIN --role administrator")
     assert access.roles(desk.authority, "boss") == ("administrator",)
     assert desk.ask("boss", "PUT", "/v1/people/olga/roles", {"roles": ["administrator"]}).status == 200
     assert desk.ask("boss", "GET", "/v1/people/boss/leave").json["last_administrator"] is False

@@ -128,7 +128,7 @@ def test_requests_that_wait_for_a_root_elsewhere(tmp_path: Path) -> None:
     assert (status, [one["name"] for one in told["items"]]) == (200, ["people", "servers"])
     assert told["items"][0]["csr"] == (tmp_path / "home" / "authorities" / "people.csr").read_text()
     status, told = ask("/v1/trust")
-    assert (status, told["title"]) == (404, "there is no root of the servers' side here yet")
+    assert (status, told["detail"]) == (404, "there is no root of the servers' side here yet")
     assert "there is no root of the servers' side here yet" in typed("--home", tmp_path / "home", "trust").err
     (tmp_path / "home" / "authorities" / "people.csr").unlink()
     assert ask("/v1/authorities/requests")[0] == 404
@@ -155,7 +155,7 @@ def test_requests_that_wait_for_a_root_elsewhere(tmp_path: Path) -> None:
 def test_configurations_that_are_refused(desk: Desk, body: dict[str, Any], code: str, words: str) -> None:
     told = desk.ask("aud", "POST", "/v1/webserver", body)
     assert (told.status in (400, 422), told.code) == (True, code), told.body
-    assert words in told.json["title"]
+    assert words in told.json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_checks_that_are_refused_make_no_test_identities(desk: Desk, body: dict[
     before = desk.authority.reads.newest_event()
     told = desk.ask("boss", "POST", "/v1/check", body)
     assert (told.status, told.code) == (status, code), told.body
-    assert words in told.json["title"]
+    assert words in told.json["detail"]
     assert desk.authority.reads.newest_event() == before
 
 
@@ -201,7 +201,7 @@ def test_nothing_is_allowed_without_a_word_in_the_configuration(desk: Desk) -> N
     allow(desk)
     told = check(desk, f"https://{HOST}")
     assert (told.status, told.code) == (422, "check-not-allowed")
-    assert told.json["detail"].startswith('[check] sites = ["app.example"] in gatekey.toml allows it')
+    assert told.json["hint"].startswith('[check] sites = ["app.example"] in gatekey.toml allows it')
 
 
 def test_this_machine_only_by_its_own_network(desk: Desk) -> None:
@@ -209,7 +209,7 @@ def test_this_machine_only_by_its_own_network(desk: Desk) -> None:
     allow(desk, HOST, networks=("10.0.0.0/8",))
     assert check(desk, f"https://{HOST}").code == "fetch-forbidden"
     allow(desk, HOST, networks=("127.0.0.1",))
-    assert "::1 is an address of this machine" in check(desk, f"https://{HOST}").json["title"]
+    assert "::1 is an address of this machine" in check(desk, f"https://{HOST}").json["detail"]
 
 
 # Knocking
@@ -267,7 +267,7 @@ def test_one_at_a_time_in_all_processes(desk: Desk, tmp_path: Path) -> None:
         thread.start()
         assert inside.wait(20)
         told = check(desk, f"https://{HOST}:{port}", only=["1"])
-        assert (told.status, told.code, told.json["title"]) == (503, "check-running", "another check is running")
+        assert (told.status, told.code, told.json["detail"]) == (503, "check-running", "another check is running")
         other = app.open_authority(desk.authority.config, clock=desk.clock)
         assert not jobs.claim(other, "site-check", 120), "a lease in the ledger: other workers see it, too"
         desk.clock.move(seconds=121)

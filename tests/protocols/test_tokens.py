@@ -76,7 +76,7 @@ def test_a_token_that_is_over_opens_nothing(desk: Desk, route: Route) -> None:
         else:
             assert (told.status, told.code) == (401 if code == "sign-in" else 403, code), token
             if code == "sign-in":  # and never which of these it is
-                assert told.json["title"] == "the token that was given is not in force: it is unknown, revoked, over, or its holder has left"
+                assert told.json["detail"] == "the token that was given is not in force: it is unknown, revoked, over, or its holder has left"
 
 
 @pytest.mark.parametrize("route", table.ROUTES, ids=lambda route: str(route.name))

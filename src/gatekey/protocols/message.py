@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from ..errors import GatekeyError, Refused
+from ..errors import CODES, GatekeyError, Refused
 from ..model.access import without_tokens
 
 
@@ -60,16 +60,18 @@ _STATUS_OF_CODE = {
 def problem(error: GatekeyError, *, instance: str = "", home: str = "", whole: bool = False) -> Answer:
     """Problem details (RFC 9457) for a refusal. `instance`: the id of the request. Answers are kept in others' logs: a token that was asked with is cut.
 
-    Where the files of the authority lie (`home`, and what the refusal says of a file of its own) is told to nobody but administrators (`whole`).
+    `title` is that of the type, whatever has happened (3.1.3); `detail` is what has, and `hint` what to do next. Where the files of the authority lie
+    (`home`, and what the refusal says of a file of its own) is told to nobody but administrators (`whole`).
     """
 
     def told(text: str) -> str:
         return without_tokens(text if whole else without_folders(text, home, str(error.facts.get("path", "")).rpartition("/")[0]))
 
     status = _STATUS_OF_CODE.get(error.code) or _STATUS[next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _STATUS)]
-    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": told(error.message), "status": status, "code": error.code}
+    body: dict[str, Any] = {"type": f"urn:gatekey:error:{error.code}", "title": CODES.get(error.code, error.code), "status": status, "code": error.code}
+    body["detail"] = told(error.message)
     if error.hint:
-        body["detail"] = told(error.hint)
+        body["hint"] = told(error.hint)
     if isinstance(error, Refused) and len(error.reasons) > 1:
         body["reasons"] = [{"code": reason.code, "message": told(reason.message), "hint": told(reason.hint)} for reason in error.reasons]
     if instance:

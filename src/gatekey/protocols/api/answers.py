@@ -28,10 +28,11 @@ PROBLEM = Shape(
     "Problem",
     (
         Field("type", "text", "urn:gatekey:error:CODE", True),
-        Field("title", "text", "what was found, and what is allowed", True, most=4000),
+        Field("title", "text", "what the code means, always in the same words", True),
         Field("status", "number", "the HTTP status", True, most=599),
         Field("code", "text", "one of the codes of docs/reference/errors.md", True),
-        Field("detail", "text", "what to do next", most=4000),
+        Field("detail", "text", "what was found, and what is allowed", True, most=4000),
+        Field("hint", "text", "what to do next", most=4000),
         Field("reasons", "objects", "every reason, when there is more than one", shape=Shape("Reason", (
             Field("code", "text", "its code", True), Field("message", "text", "the reason", True), Field("hint", "text", "what to do next", True),
         ))),
