@@ -585,7 +585,7 @@ def _house(
     gauges = Gauges(authority, health)
     meter.levels = gauges.levels
     helpers = Agents(authority, standing, log)
-    clerk = Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), functools.partial(_tell_refusal, log)))
+    clerk = Clerk(Gate(authority, material.make, outside(), functools.partial(_tell_fault, log), log.refusal))
     house = houses.House(
         authority=authority,
         standing=standing,
@@ -706,10 +706,6 @@ def identities(made: Probes, *, canary: bool) -> Identities:
 
 def _tell_fault(log: Log, fault: BaseException, call: Call) -> None:
     log.failure("internal", fault, id=call.id, listener=call.listener, path=call.path)
-
-
-def _tell_refusal(log: Log, error: GatekeyError, call: Call) -> None:
-    log.refusal(error, call)
 
 
 def _telling_no(log: Log, authority: Authority) -> Refusals:

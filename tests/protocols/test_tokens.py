@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 from collections.abc import Iterator
@@ -142,7 +141,7 @@ def test_a_whole_token_in_the_path_is_revoked_and_told_nowhere(tmp_path: Path) -
     out = io.StringIO()
     log = logs.Log("info", out)
     desk = Desk(tmp_path)
-    desk.gate = Gate(desk.authority, material.make, app.outside(), refusal=functools.partial(app._tell_refusal, log))
+    desk.gate = Gate(desk.authority, material.make, app.outside(), refusal=log.refusal)
     short, secret = made(desk, "robot")
     told = desk.ask("boss", "DELETE", f"/v1/tokens/{secret}", headers=())
     assert (told.status, told.json["id"], bool(told.json["revoked_at"])) == (200, short, True)

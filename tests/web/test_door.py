@@ -60,6 +60,22 @@ def test_large_questions_do_not_hold_up_the_small_ones(path: str, size: int, inl
     assert [head.startswith(b"HTTP/1.1 200 OK\r\n") for head in told] == [True]
 
 
+def test_what_is_cut_off_at_the_end_of_the_process_is_to_be_asked_again() -> None:
+    """It is no fault: the log has a warning with the id, and no error."""
+    out = io.StringIO()
+    own = door("private", out=out)
+
+    async def end() -> Answer:
+        begun: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        begun.cancel("timeout graceful shutdown exceeded")
+        return own.end(begun, Call("private", "GET", "/v1/me", id="cut"))
+
+    answer = asyncio.run(end())
+    assert (answer.status, dict(answer.headers)["retry-after"], b'"code":"ending"' in answer.body) == (503, "1", True)
+    told = json.loads(out.getvalue())
+    assert (told["id"], told["code"], told["level"]) == ("cut", "ending", "warning")
+
+
 @pytest.mark.parametrize(("listener", "counted"), [("public", True), ("enrol", True), ("private", False), ("proxy", False)])
 def test_where_strangers_come_requests_are_counted(listener: str, counted: bool) -> None:
     own = door(listener, rate=1)

@@ -132,3 +132,30 @@ def test_connections_that_never_shake_hands(f: Front, enrol: int, listener: str)
     for pid in f.service.workers():
         (line,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max open files")]
         assert line.split()[3] == line.split()[4]
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"content-length: 262000", b"401"),
+        (b"content-length: 4097", b"401"),
+        (b"transfer-encoding: chunked", b"401"),
+        (b"content-length: 4096", b""),
+        (b"authorization: Bearer gkt_x\r\ncontent-length: 262000", b""),
+    ],
+)
+def test_bodies_of_those_who_have_nothing_to_sign_in_with_are_not_kept(f: Front, head: bytes, status: bytes) -> None:
+    """They hear it before they have sent any; who may be somebody is listened to."""
+    with socket.create_connection(("127.0.0.1", f.service.private), 10) as plain, f.contexts[""].wrap_socket(plain, server_hostname="localhost") as sock:
+        sock.settimeout(10 if status else 0.3)
+        sock.sendall(b"POST /v1/people HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n" + head + b"\r\n\r\n")
+        if not status:
+            with pytest.raises(TimeoutError):
+                sock.recv(1000)
+            return
+        found = b""
+        while part := sock.recv(65536):
+            found += part
+    assert found.startswith(b"HTTP/1.1 " + status)
+    assert b"www-authenticate: Bearer" in found
+    assert b'"code":"sign-in"' in found

@@ -326,9 +326,9 @@ def test_the_end_does_not_wait_for_ever(tell: Tell, monkeypatch: pytest.MonkeyPa
         asking = asyncio.create_task(line.ask(sign(b"late")))
         await until(lambda: line.gate.batches)
         line.ended.set()
-        assert statuses(await asking) == [500]
+        assert statuses(await asking) == [503]
 
-    assert [type(one) for one in tell(story).failures] == [asyncio.CancelledError]
+    assert tell(story).failures == []
 
 
 @pytest.mark.parametrize("piece", [1000, 40000])

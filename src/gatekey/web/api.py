@@ -11,7 +11,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import Unavailable
+from ..errors import GatekeyError, Unavailable
 from ..model.access import Caller
 from ..protocols.api import answers, certificates, table
 from ..protocols.api.gate import Gate, Prepared, as_problem
@@ -64,7 +64,7 @@ class Clerk:
         if len(self._waiting) + self._preparing >= MOST_WAITING:
             busy: asyncio.Future[Answer] = loop.create_future()
             refused = Unavailable("too-many-requests", "too many certificates are being asked for", hint="ask again in a moment")
-            busy.set_result(as_problem(refused, call))
+            busy.set_result(_unwritten(refused, call))
             return busy
         # Whoever brings a request brings a key. Wherever one may be made here, that is done before the batch: the others must not wait for it.
         return self._join(call) if route.name == "signCsr" else loop.create_task(self._prepared(call))
@@ -77,7 +77,7 @@ class Clerk:
         self._keys.send_away()
         for one, future in self._waiting:
             if not future.done():
-                future.set_result(as_problem(ending(), one.call if isinstance(one, Prepared) else one))
+                future.set_result(_unwritten(ending(), one.call if isinstance(one, Prepared) else one))
 
     def end(self) -> None:
         """Waits until the batch that is being written is written, also when nobody waits for its answers any more: after this the ledger is closed."""
@@ -92,7 +92,7 @@ class Clerk:
                 # From the beginning, when it is its turn: who may do what is asked again then.
                 one = await self._keys.make(one.result.body.decode(), functools.partial(self._gate.prepare, call))
         except Unavailable as not_now:
-            return as_problem(not_now, call)
+            return _unwritten(not_now, call)
         finally:
             self._preparing -= 1
         return one.result if isinstance(one.result, Answer) else await self._join(one)
@@ -146,6 +146,11 @@ class Clerk:
             if not future.done():  # whoever asked may have gone
                 future.set_result(answer)
         self._expected = min(len(batch) + len(self._waiting), MOST_TOGETHER)
+
+
+def _unwritten(refused: GatekeyError, call: Call) -> Answer:
+    """A refusal that floods are told, and of which the log has no line."""
+    return as_problem(refused, call._replace(id=""))
 
 
 class Described:

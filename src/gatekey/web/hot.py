@@ -8,14 +8,15 @@ import http
 import itertools
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import GatekeyError, NotFound, Refused
 from ..protocols.message import Answer, Call, Peer, problem
 from . import refusals
-from .limits import BODY_SECONDS, FROM_ADDRESS
+from .keymaking import ending
+from .limits import BODY_SECONDS, FROM_ADDRESS, STRANGERS
 from .routes import Route
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ CHALLENGE = 'Bearer realm="gatekey"'
 
 _TOO_MANY = Refused("too-many-requests", "too many requests from this address", hint="ask again in a second")
 _CLOSE = ("connection", "close")
+_UNKNOWN = 2**63
 _NO_BODY = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -186,7 +188,9 @@ class Door:
         """The answer that something begun has come to, or the problem it has. What is not done when the process ends was cancelled."""
         try:
             return begun.result()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  sorted out there
+        except asyncio.CancelledError:  # uvicorn does that with what takes too long when the process ends: no fault of anybody's
+            return self.refused(ending(), call, ("retry-after", "1"))
+        except Exception as error:  # noqa: BLE001  sorted out there
             return self._wrong(error, call)
 
     def _wrong(self, error: BaseException, call: Call) -> Answer:
@@ -243,6 +247,11 @@ class Connection:
         """Bytes of a body that this route reads."""
         body = self._door.house.limits.body
         return body if route.largest is None else min(route.largest, body)
+
+    def a_stranger(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether whoever asks has nothing to sign in with, where nobody is answered otherwise: his body need not be kept to find that out."""
+        mine = self._door.listener == "private" and self._door.house.behind is None
+        return mine and not self.peer.certificate and all(name != b"authorization" for name, _ in headers)
 
     def answer(self, asked: Quick, tell: Callable[[bytes, bytes], None]) -> asyncio.Future[Answer] | None:
         """Hands head and body of the answer to `tell`, in any case: now, or when what comes back is done. Without a scope, messages and mostly a task."""
@@ -316,6 +325,9 @@ class Connection:
         body = b""
         largest = self.largest(route)
         if method not in _NO_BODY or any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+            if _announces(scope["headers"]) > STRANGERS and self.a_stranger(scope["headers"]):
+                error = Refused("sign-in", "nobody has signed in", hint="with a client certificate of somebody with a role, or a token")
+                return door.refused(error, self._call(method, path), _CLOSE)
             try:
                 body = await _body(scope, receive, largest)
             except TooLarge:
@@ -331,6 +343,11 @@ class Connection:
             except GatekeyError as error:
                 return door.refused(error, call)
         return await door.ask(route, call)
+
+
+def _announces(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Bytes that a body has by its own words; more than anybody may send where it does not say."""
+    return next((int(value) for name, value in headers if name == b"content-length"), _UNKNOWN)
 
 
 async def _body(scope: Scope, receive: Receive, largest: int) -> bytes:

@@ -12,6 +12,8 @@ from hashlib import blake2b
 HEAD_SECONDS, BODY_SECONDS, READ_SECONDS = 10, 30, 30
 #: Bytes of a request's head; seconds of an idle connection; connections of one worker, and those of them that one address may have where it is limited.
 HEAD_BYTES, IDLE_SECONDS, CONNECTIONS, FROM_ADDRESS = 32 * 1024, 15, 4096, 512
+#: Bytes of a body that are kept of somebody who has shown nothing to sign in with, where that is needed.
+STRANGERS = 4096
 #: TLS handshakes that are under way at once in one worker and listener, and those of them that one address may have where it is limited.
 HANDSHAKES, HANDSHAKES_FROM = 512, 64
 

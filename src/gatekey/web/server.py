@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from ..protocols.message import Answer, Peer
 from .hot import Door, Quick, at_once
-from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS
+from .limits import BODY_SECONDS, CONNECTIONS, HANDSHAKES, HANDSHAKES_FROM, HEAD_BYTES, HEAD_SECONDS, IDLE_SECONDS, READ_SECONDS, STRANGERS
 from .reading import READ_BYTES, SLICE, Flow
 from .seats import Acceptor, Seats
 from .wire import on_its_way, wire, write_whole
@@ -208,7 +208,7 @@ class Protocol(HttpToolsProtocol):
                 return None
             if name == b"content-length":
                 length = int(value)
-                if length > self.app.largest(route):
+                if length > self.app.largest(route) or (length > STRANGERS and self.app.a_stranger(self.headers)):
                     return None
                 size += length
         if len(self.tasks) >= CONNECTIONS and not at_once(route, size):  # those who asked and went, too, are still worked for

@@ -173,7 +173,7 @@ def _context(remote: Remote) -> ssl.SSLContext:
 def _said(body: bytes) -> str:
     """What a refusal says, as far as a person may see it."""
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-        return _plain(str(json.loads(body)["title"]))
+        return _plain(str(json.loads(body)["detail"]))
     return "it does not say why"
 
 

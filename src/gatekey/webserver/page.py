@@ -15,7 +15,7 @@ UNSURE = "Who may enter cannot be found out at this moment, so the door stays cl
 #: What the decision endpoint says in X-Gatekey-Why, as the sentence on the page.
 SENTENCES = {
     "unknown": NOT_LET_IN, "revoked": WITHDRAWN, "left": WITHDRAWN, "expired": EXPIRED, "not-yet-valid": EXPIRED, "wrong-group": NOT_FOR_YOU, "stale": UNSURE,
-    "not-a-proxy": NOT_A_PROXY,
+    "not-a-proxy": NOT_A_PROXY, "no-certificate": NO_CERTIFICATE,
 }  # fmt: skip
 #: What a server says that cannot tell the cases apart.
 ANY_REASON = "Your browser showed no certificate, or one that is not let in here."

@@ -56,7 +56,7 @@ class Gate:
     """The API of one process.
 
     `make_key` makes a private key of a type for somebody else; `outside` is the web server's side; `trouble` hears of faults of our own, `refusal` of every
-    refusal. Neither hears a secret.
+    refusal, and says whether the log has a line of it. Neither hears a secret.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Gate:
         make_key: Callable[[str], PortableKey],
         outside: Outside,
         trouble: Callable[[BaseException, Call], None] = lambda *_: None,
-        refusal: Callable[[GatekeyError, Call], None] = lambda *_: None,
+        refusal: Callable[[GatekeyError, Call], bool] = lambda *_: True,
     ) -> None:
         self._authority = authority
         self._home = str(authority.config.home)
@@ -111,8 +111,8 @@ class Gate:
             return as_problem(_internal(), call)
 
     def _refused(self, error: GatekeyError, call: Call, caller: Caller) -> Answer:
-        self._refusal(error, call)
-        return as_problem(error, call, self._home, whole=caller.may("manage"))
+        written = self._refusal(error, call)
+        return as_problem(error, call if written else call._replace(id=""), self._home, whole=caller.may("manage"))
 
     def prepare(self, call: Call) -> Prepared:
         """Everything up to the handler, and the handler itself: an answer, or a certificate that is to be issued. Never raises."""
