@@ -240,7 +240,7 @@ def test_a_token_that_is_too_narrow_is_called_that(tmp_path: Path) -> None:
         token = desk.ask("boss", "POST", "/v1/tokens", {"login": login, "scopes": scopes}).json["token"]
         told = desk.ask("", "POST", "/v1/certificates/client", {"device": "mine", **body}, headers=(*JSON, ("authorization", f"Bearer {token}")))
         assert (told.status, told.code) == (403, "above-caller")
-        return told.json["title"], told.json["detail"]
+        return told.json["detail"], told.json["hint"]
 
     sign_in = "take another one, or sign in with the certificate of"
     manage = f"this token lacks the scope manage: {sign_in} boss"
@@ -349,7 +349,7 @@ def test_where_the_home_is_only_administrators_are_told(tmp_path: Path, monkeypa
         told = desk.ask(who, "POST", path, body)
         assert told.status == 503, told.body
         assert home in logged[-1]
-        return f"{told.json['title']}: {told.json['detail']}"
+        return f"{told.json['detail']}: {told.json['hint']}"
 
     for path in ("/v1/certificates/client", "/v1/people"):
         with locked(desk):
@@ -401,5 +401,5 @@ def test_words_without_folders(text: str, folders: tuple[str, ...], told: str) -
 def test_beside_the_api_nobody_is_told_either(tmp_path: Path) -> None:
     """What agents ask is answered without knowing the home: the refusal itself says where its file lies."""
     error = SQLite(tmp_path / "ledger.db").busy()
-    assert json.loads(problem(error).body)["title"] == "another process holds the ledger ledger.db"
-    assert json.loads(problem(error, whole=True).body)["title"] == f"another process holds the ledger {tmp_path}/ledger.db"
+    assert json.loads(problem(error).body)["detail"] == "another process holds the ledger ledger.db"
+    assert json.loads(problem(error, whole=True).body)["detail"] == f"another process holds the ledger {tmp_path}/ledger.db"

@@ -186,7 +186,7 @@ def test_web_servers_that_could_not_be_told(desk: Desk, monkeypatch: pytest.Monk
         patch.setattr(revocation, "tell", lambda *_: [Unavailable("disk-full", "no room is left", hint="make room")])
         first = desk.ask(*asked, key="K")
     assert (first.status, first.code) == (503, "disk-full")
-    assert first.json["title"].startswith("it stands in the ledger, but the web servers were not told")
+    assert first.json["detail"].startswith("it stands in the ledger, but the web servers were not told")
     assert desk.ask(*asked, key="K").json["certificates"][0]["holder"] == "aud"
 
 
@@ -204,7 +204,7 @@ def test_a_claim_ends_with_its_process(desk: Desk, monkeypatch: pytest.MonkeyPat
     asked = _claimed(desk, monkeypatch)
     told = desk.ask(*asked, key="K")
     assert (told.status, told.code, told.headers["retry-after"]) == (503, "idempotency-in-use", "1")  # for all we know it is at work
-    assert "over in 121 seconds" in told.json["detail"]
+    assert "over in 121 seconds" in told.json["hint"]
     monkeypatch.setattr(desk.authority, "lives", lambda _: False)
     assert desk.ask(*asked, key="K").status == 200
 
@@ -230,7 +230,7 @@ def test_an_issuance_whose_process_is_gone_says_how_long_that_takes(desk: Desk, 
     monkeypatch.setattr(desk.authority, "lives", lambda _: False)
     told = desk.ask(*asked, key="K")
     assert (told.status, told.code, told.headers["retry-after"]) == (503, "idempotency-in-use", "101")
-    assert "a process that is gone" in told.json["title"]
+    assert "a process that is gone" in told.json["detail"]
     desk.clock.move(seconds=101)
     assert desk.ask(*asked, key="K").status == 201
 

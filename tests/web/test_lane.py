@@ -29,7 +29,7 @@ from gatekey.web.seats import Seats
 from kit.pki import make_pki
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-HOST = b" HTTP/1.1\r\nhost: x\r\n"
+HOST = b" HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n"
 LARGEST, PATIENCE = 256 * 1024, 30
 
 

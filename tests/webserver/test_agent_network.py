@@ -267,7 +267,7 @@ def test_answers_without_measure(host: FarHost, liar: Liar, act: Callable[[Any],
 @pytest.mark.parametrize("status", [204, 301, 400, 404, 500, 503])
 def test_other_statuses(host: FarHost, liar: Liar, status: int) -> None:
     before = host.files
-    liar.says(b'{"title":"no\\u001b[31m"}', status, ("Location", "https://127.0.0.1:1/"))
+    liar.says(b'{"detail":"no\\u001b[31m"}', status, ("Location", "https://127.0.0.1:1/"))
     host.another()
     problem = host.settle()
     assert isinstance(problem, Unavailable)
@@ -278,7 +278,7 @@ def test_other_statuses(host: FarHost, liar: Liar, status: int) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_role_that_is_missing_is_said(host: FarHost, liar: Liar, status: int) -> None:
-    liar.says(b'{"title":"web1 may not do this"}', status)
+    liar.says(b'{"detail":"web1 may not do this"}', status)
     host.another()
     problem = host.settle()
     assert isinstance(problem, Refused)
@@ -567,7 +567,7 @@ def test_a_probe_is_waited_for_before_it_counts(tmp_path: Path) -> None:
 
 
 def test_nothing_but_our_errors_comes_out_of_a_reply(liar: Liar, host: FarHost) -> None:
-    for body in (b"\xff" * 10, b'{"title": 5}', b"[" * 10_000, b'{"title"'):
+    for body in (b"\xff" * 10, b'{"detail": 5}', b"[" * 10_000, b'{"detail"'):
         liar.says(body, 500)
         host.another()
         assert isinstance(host.settle(), GatekeyError)

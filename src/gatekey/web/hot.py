@@ -346,8 +346,9 @@ class Connection:
 
 
 def _announces(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Bytes that a body has by its own words; more than anybody may send where it does not say."""
-    return next((int(value) for name, value in headers if name == b"content-length"), _UNKNOWN)
+    """Bytes that a body has by its own words; more than anybody may send where it comes in chunks."""
+    said = dict(headers)
+    return _UNKNOWN if b"transfer-encoding" in said else int(said.get(b"content-length", 0))
 
 
 async def _body(scope: Scope, receive: Receive, largest: int) -> bytes:
