@@ -138,7 +138,7 @@ def test_ctrl_c_ends_with_130(admin: Administrator) -> None:
         with subprocess.Popen(
             [*COMMAND, "issue", "client", "ann"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=admin.environment(), cwd=admin.folder
         ) as process:
-            wait_until(lambda: any(admin.folder.iterdir()), "the key is written and the ledger is waited for")
+            wait_until(lambda: any(b"-----END" in file.read_bytes() for file in admin.folder.iterdir()), "the key is written and the ledger is waited for")
             process.send_signal(signal.SIGINT)
             # SQLite waits in C; Python hears the signal when that ends.
             other.execute("ROLLBACK")

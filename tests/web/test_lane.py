@@ -355,6 +355,24 @@ def test_a_body_that_is_too_large(tell: Tell) -> None:
     assert tell(story).gate.batches == []
 
 
+def test_whoever_is_refused_in_the_middle_of_a_body_hears_it(tell: Tell) -> None:
+    """He goes on sending; a reset of the connection would take the answer away from him."""
+
+    async def story(line: Line) -> None:
+        for _ in range(5):
+            reader, writer = await line.connect()
+            writer.write(b"POST /v1/certificates/sign" + HOST + b"content-length: %d\r\n\r\n" % (32 * LARGEST))
+            for _ in range(32):
+                writer.write(b"x" * LARGEST)
+                await writer.drain()
+            said = await reader.read()
+            assert statuses(said) == [413]
+            assert b"connection: close\r\n" in said
+            writer.close()
+
+    assert tell(story).gate.batches == []
+
+
 def test_a_body_that_never_comes(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(server, "BODY_SECONDS", 0.3)

@@ -101,6 +101,8 @@ def guarded(kind: str, folder: Path, **options: Any) -> Iterator[Guarded]:
     with door(kind, folder, **options) as d:
         made = Guarded(d, **toml)
         made.town.publish()
+        if kind == "haproxy":  # just after its start it may lose a signal, which `reload` gives until it is heard
+            d.server.reload()
         mark = len(d.server.log())
         problem = made.settle()
         assert problem is None, problem.message

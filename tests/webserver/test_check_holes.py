@@ -226,7 +226,7 @@ HOLES = {
         NGINX, {}, {26}, prepare=lambda s: _leaf(s, s.servers_pki.server("www.example")), said=((26, "it is not for app.example, only for www.example"),),
     ),
     "nginx: a certificate that ends soon": Hole(
-        NGINX, {}, {26}, prepare=lambda s: _leaf(s, s.servers_pki.server(HOST, days=6)), said=((26, "in 6 days"),),
+        NGINX, {}, {26}, prepare=lambda s: _leaf(s, s.servers_pki.server(HOST, days=6)), said=((26, "it ends on"),),
     ),
     "nginx: a certificate that has ended": Hole(
         NGINX, {}, {26}, prepare=lambda s: _leaf(s, s.servers_pki.server(HOST, expired=True)), said=((26, "it ended on"),),

@@ -91,8 +91,10 @@ class Protocol(HttpToolsProtocol):
         elif self.unread and not self.waits:
             data, self.unread = self.unread[:SLICE], self.unread[SLICE:]
             self._parse(data)
+        if self.refused:  # who has refused has said whether the rest is read
+            return
         if not self.unread:
-            self.flow.hold(self.refused)
+            self.flow.hold(False)
         elif not self.waits and self.turn is None:
             self.turn = self.loop.call_soon(self._go_on)
 
@@ -327,7 +329,12 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.since = time.monotonic()
         super().on_response_complete()
-        if self.unread:
+        if self.running is not None and self.running.more_body and not self.running.keep_alive:
+            # Refused in the middle of a body. The rest is thrown away for a moment: closed at once, a reset would take the answer from whoever still sends.
+            self.refused, self.unread = True, b""
+            self.flow.hold(False)
+            self.loop.call_later(LINGER, self.transport.close)
+        elif self.unread:
             self._wake()
 
     def _wake(self) -> None:

@@ -33,7 +33,7 @@ async def write_whole(cycle: Any, head: bytes, body: bytes) -> None:
     cycle.transport.write(data)
     cycle.response_complete = True
     cycle.message_event.set()
-    if not cycle.keep_alive:
+    if not cycle.keep_alive and not cycle.more_body:  # otherwise `on_response` sees to it
         cycle.transport.close()
     cycle.on_response()
 
