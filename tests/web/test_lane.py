@@ -141,6 +141,7 @@ Tell = Callable[..., Line]
 def tell(request: pytest.FixtureRequest, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Runs a story with a listener, which must end by itself and leave nothing behind."""
     plain = hot.Connection.__call__
+    monkeypatch.setattr(server, "LINGER", 0.3)
 
     @contextlib.asynccontextmanager
     async def serving(line: Line) -> AsyncIterator[None]:
@@ -359,16 +360,15 @@ def test_whoever_is_refused_in_the_middle_of_a_body_hears_it(tell: Tell) -> None
     """He goes on sending; a reset of the connection would take the answer away from him."""
 
     async def story(line: Line) -> None:
-        for _ in range(5):
-            reader, writer = await line.connect()
-            writer.write(b"POST /v1/certificates/sign" + HOST + b"content-length: %d\r\n\r\n" % (32 * LARGEST))
-            for _ in range(32):
-                writer.write(b"x" * LARGEST)
-                await writer.drain()
-            said = await reader.read()
-            assert statuses(said) == [413]
-            assert b"connection: close\r\n" in said
-            writer.close()
+        reader, writer = await line.connect()
+        writer.write(b"POST /v1/certificates/sign" + HOST + b"content-length: %d\r\n\r\n" % (32 * LARGEST))
+        for _ in range(32):
+            writer.write(b"x" * LARGEST)
+            await writer.drain()
+        said = await reader.read()
+        assert statuses(said) == [413]
+        assert b"connection: close\r\n" in said
+        writer.close()
 
     assert tell(story).gate.batches == []
 
