@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import threading
@@ -348,6 +349,22 @@ def test_our_own_page_is_no_app(server: str, answer: tuple[int, str], found: str
     assert piece in good.said
     assert mend in (good.fix("nginx") if found == OPEN else good.hint)
     assert (report.opened, report.shut, report.exit_code) == (((), (2,), 1) if found == OPEN else ((), (), 0))
+
+
+@pytest.mark.parametrize(("refusals", "found"), [(2, PASS), (99, SHUT)])
+def test_a_certificate_that_a_door_has_not_heard_of_yet_is_shown_again(refusals: int, found: str) -> None:
+    """As it is where the web server asks a service whose workers learn of a new certificate a moment later."""
+    shown = itertools.count()
+
+    def app(request: Request) -> tuple[int, dict[str, str], bytes]:
+        refused = not request.person or next(shown) < refusals
+        return (403, {}, page.page(Site(HOST), page.NOT_LET_IN if request.person else page.NO_CERTIFICATE).encode()) if refused else (200, {}, b"kittens")
+
+    pki = make_pki()
+    with little(app, pki) as port:
+        (good,) = run(port, Identities(good=identity(pki.client("ann"))), only=("2",)).outcomes
+    assert good.verdict == found
+    assert next(shown) < 9
 
 
 def test_the_apps_own_refusals_are_told_apart() -> None:
