@@ -21,14 +21,12 @@ MOST, MOST_EACH = 32, 8
 #: Seconds after which it is worth asking again.
 AGAIN = 5
 
+_Line = deque[tuple[Callable[[], Any], "asyncio.Future[Any]"]]
 
 
 def ending() -> Unavailable:
     """What is said to whoever asks a process that has no time left. Nothing was done."""
     return Unavailable("ending", "this process of the service ends, and had no time left for this", hint="ask again: another one answers", retry_after=1)
-
-
-_Line = deque[tuple[Callable[[], Any], "asyncio.Future[Any]"]]
 
 
 class Keymaker:

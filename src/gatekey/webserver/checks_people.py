@@ -45,7 +45,7 @@ def good_certificate(door: Door) -> Finding:
     if identity is None:
         return missing("good certificate", WITH_CLIENT)
     what = door.try_(identity)
-    answer = door.first_good()
+    answer = door.first_good(identity)
     if door.let_in(answer):
         if answer.status >= 500 and server_page(answer):
             said = f"{answer.face} from the web server itself: the app behind does not answer, or the decision service cannot be asked"

@@ -200,33 +200,34 @@ class Door:
         with self._lock:
             known = self._answers.get(key)
         if known is None:
-            known = self.knock(what)
+            known = self._patiently(what) if kind == "good" else self.knock(what)
             with self._lock:
                 self._answers[key] = known
         return known
+
+    def _patiently(self, what: Knock) -> Answer:
+        """Whoever makes a certificate for a check knocks at once, and a door that asks a service may hear of it a moment later."""
+        answer = self.knock(what)
+        for _ in range(_NOT_YET):
+            if own_reason(answer) != page.NOT_LET_IN:
+                break
+            time.sleep(_MOMENT)
+            answer = self.knock(what)
+        return answer
 
     def none(self, path: str = "") -> Answer:
         """What a GET without a certificate gets."""
         return self._remembered("none", self.try_(path=path or self.target.path))
 
-    def first_good(self) -> Answer:
-        """What the good certificate gets for the site's page. Whoever makes one for a check knocks at once: a door that asks may hear of it a moment later."""
-        identity = self.identities.good
-        assert identity is not None  # noqa: S101  whoever calls has looked
-        for _ in range(_NOT_YET):
-            answer = self._remembered("good", self.try_(identity))
-            if own_reason(answer) != page.NOT_LET_IN:
-                return answer
-            time.sleep(_MOMENT)
-            with self._lock:
-                self._answers.pop(("good", "GET", self.target.path), None)
+    def first_good(self, identity: Identity) -> Answer:
+        """What the good certificate gets for the site's page."""
         return self._remembered("good", self.try_(identity))
 
     def good(self, path: str = "", method: str = "GET") -> Answer | None:
         """What the good certificate gets, for methods that change nothing; None when there is none or it is not let in."""
         if self.identities.good is None or method not in ("GET", "HEAD", "OPTIONS"):
             return None
-        first = self.first_good()
+        first = self.first_good(self.identities.good)
         if not self.let_in(first):
             return None
         wanted = path or self.target.path
