@@ -187,10 +187,14 @@ _NOBODY = {
 }
 
 
+def nobody(way: str = "none") -> Refused:
+    """The refusal of somebody who has not signed in; `way`: what he tried."""
+    return Refused("sign-in", _NOBODY[way], hint="gatekey people set LOGIN --role operator; gatekey token add LOGIN --scope read")
+
+
 def need(caller: Caller, scope: str) -> None:
     """Raises Refused("sign-in") when nobody is there, Refused("forbidden") when the caller may not."""
     if not caller.login:
-        hint = "gatekey people set LOGIN --role operator; gatekey token add LOGIN --scope read"
-        raise Refused("sign-in", _NOBODY[caller.way], hint=hint)
+        raise nobody(caller.way)
     if not caller.may(scope):
         raise Refused("forbidden", f"{caller.login} may not do this", hint=f"it needs the scope {scope}", scope=scope)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..authority import access
 from ..errors import GatekeyError, NotFound, Refused
 from ..protocols.message import Answer, Call, Peer, problem
 from . import refusals
@@ -326,8 +327,7 @@ class Connection:
         largest = self.largest(route)
         if method not in _NO_BODY or any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
             if _announces(scope["headers"]) > STRANGERS and self.a_stranger(scope["headers"]):
-                error = Refused("sign-in", "nobody has signed in", hint="with a client certificate of somebody with a role, or a token")
-                return door.refused(error, self._call(method, path), _CLOSE)
+                return door.refused(access.nobody(), self._call(method, path), _CLOSE)
             try:
                 body = await _body(scope, receive, largest)
             except TooLarge:
